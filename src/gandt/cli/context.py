@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a verb needs: the project, its configuration, the output, and clients of the services."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from gandt.cli import config
+from gandt.cli.output import Output
+from gandt.domain.errors import InvalidInput, WrongState
+
+if TYPE_CHECKING:
+    from gandt.client.aggregation import AggregationClient
+    from gandt.client.embedding import EmbeddingClient
+    from gandt.client.jobcontroller import JobControllerClient
+    from gandt.client.selection import SelectionClient
+    from gandt.client.vectorsearch import VectorSearchClient
+
+_CLIENTS = {
+    "embedding": "EmbeddingClient",
+    "vectorsearch": "VectorSearchClient",
+    "selection": "SelectionClient",
+    "aggregation": "AggregationClient",
+    "jobcontroller": "JobControllerClient",
+}
+
+
+class Context:
+    """Opened for one command; closing it drains the services that it started.
+
+    Attributes:
+        project_dir: folder of the project (it need not be one yet).
+        out: where results, notes and errors go.
+        config: layered configuration.
+        seed: seed of all randomness.
+        endpoint: HOST:PORT given on the command line, or "".
+    """
+
+    def __init__(self, project_dir: Path, out: Output, settings: config.Config, seed: int, endpoint: str) -> None:
+        self.project_dir = project_dir
+        self.out = out
+        self.config = settings
+        self.seed = seed
+        self.endpoint = endpoint
+        self._stack = ExitStack()
+        self._embedded: Any = None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, out: Output) -> Context:
+        """The context that the common flags ask for."""
+        project = Path(args.project)
+        if project.exists() and not project.is_dir():
+            raise InvalidInput(f"--project {project} is not a folder", field="project", reason="NOT_A_FOLDER")
+        settings = config.load(project, args.config)
+        seed = settings.get("project", "seed") if args.seed is None else args.seed
+        if not 0 <= seed < 2**63:
+            raise InvalidInput(f"--seed is {seed}, it must be 0 or more", field="seed", reason="BAD_SEED")
+        return cls(project, out, settings, seed, args.endpoint or "")
+
+    @property
+    def state_dir(self) -> Path:
+        """The project's `.gandt` folder."""
+        return self.project_dir / ".gandt"
+
+    def require_project(self) -> None:
+        """Raise WrongState unless `gandt init` (or `run`) has been here."""
+        if not self.state_dir.is_dir() and not self.endpoint and not self.config.get("endpoints", "jobcontroller"):
+            raise WrongState(
+                f"{self.project_dir.resolve()} is no gandt project",
+                kind="project",
+                id=str(self.project_dir),
+                reason="NO_PROJECT",
+                fix="run gandt init there, or name the project with --project DIR",
+            )
+
+    @overload
+    def connect(self, service: Literal["embedding"], overrides: Mapping[str, Any] | None = None) -> EmbeddingClient: ...
+    @overload
+    def connect(
+        self, service: Literal["vectorsearch"], overrides: Mapping[str, Any] | None = None
+    ) -> VectorSearchClient: ...
+    @overload
+    def connect(self, service: Literal["selection"], overrides: Mapping[str, Any] | None = None) -> SelectionClient: ...
+    @overload
+    def connect(
+        self, service: Literal["aggregation"], overrides: Mapping[str, Any] | None = None
+    ) -> AggregationClient: ...
+    @overload
+    def connect(
+        self, service: Literal["jobcontroller"], overrides: Mapping[str, Any] | None = None
+    ) -> JobControllerClient: ...
+    def connect(self, service: str, overrides: Mapping[str, Any] | None = None) -> Any:
+        """A typed client of a service.
+
+        It calls --endpoint, else the configured endpoint, else the running `gandt serve` of this
+        project, else the service started inside this process.
+
+        Args:
+            service: its name.
+            overrides: settings of the service for this command; only for one started in this process.
+        """
+        from gandt.client.connection import connect
+
+        client = getattr(importlib.import_module(f"gandt.client.{service}"), _CLIENTS[service])
+        channel = self._stack.enter_context(connect(self._endpoint(service, overrides or {}), service=service))
+        return client(channel)
+
+    def embedded_url(self) -> str:
+        """Address of the labeling service that this process runs or that `gandt serve` runs; "" when there is none."""
+        served = self._served()
+        if served is not None:
+            return str(served.endpoints.get("labeling", ""))
+        return "" if self._embedded is None else str(self._embedded.endpoint("labeling"))
+
+    def _served(self) -> Any:
+        from gandt.embedded.attach import read
+
+        return read(self.project_dir)
+
+    def _endpoint(self, service: str, overrides: Mapping[str, Any]) -> str:
+        configured = self.endpoint or self.config.get("endpoints", service)
+        if configured:
+            return str(configured)
+        served = self._served()
+        if served is not None and not overrides and service in served.endpoints:
+            return str(served.endpoints[service])
+        return str(self.embedded().endpoint(service, **overrides))
+
+    def embedded(self) -> Any:
+        """The services of this process; started on first use."""
+        if self._embedded is None:
+            from gandt.embedded.services import EmbeddedServices
+
+            project = self.project_dir if self.state_dir.is_dir() else None
+            self._embedded = self._stack.enter_context(EmbeddedServices(project, self.config.services))
+        return self._embedded
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, tb)
