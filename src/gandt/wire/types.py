@@ -16,8 +16,10 @@ from gandt.domain.fields import FieldValue
 from gandt.domain.images import ImageRef
 from gandt.domain.progress import Progress
 from gandt.domain.vectors import MAX_DIM, VectorSet
+from gandt.wire import errors
 
 MAX_BLOCK_BYTES = 2**20  # sweet spot of the transport, far below gRPC's 4 MiB default
+_CLASSES = {code.value[0]: cls for cls, code in errors.CODES.items()}
 _SIZES = {pb.DTYPE_UNSPECIFIED: 4, pb.DTYPE_FLOAT32: 4, pb.DTYPE_FLOAT16: 2}
 
 
@@ -240,16 +242,12 @@ def progress_message(report: Progress) -> pb.Progress:
 
 def item_error(message: pb.ItemError) -> GandtError:
     """The error of one item, as the domain error that its code and reason name."""
-    from gandt.wire import errors
-
-    return errors.from_code(message.code, message.reason, message.message)
+    return _CLASSES.get(message.code, GandtError)(message.message, reason=message.reason)
 
 
 def item_error_message(error: GandtError) -> pb.ItemError:
     """The error of one item as a message, with the code of the one error table."""
-    from gandt.wire import errors
-
-    return pb.ItemError(code=errors.code_of(error), reason=error.reason, message=str(error))
+    return pb.ItemError(code=errors.code_of(error).value[0], reason=error.reason, message=str(error))
 
 
 def _wire_matrix(matrix: NDArray[np.floating], dtype: np.dtype[np.floating] | None) -> NDArray[np.floating]:
