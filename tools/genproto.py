@@ -65,7 +65,7 @@ def generate(target: Path) -> None:
 
 
 def relocate(text: str) -> str:
-    """Moves module names from `gandt.X.v1` to `gandt.api.X.v1`, also inside the builder call (else messages do not pickle)."""
+    """Moves module names from `gandt.X.v1` to `gandt.api.X.v1`; also in the builder call, else messages do not pickle."""
     text = re.sub(r"\b(from|import) gandt\.(\w+)\.v1\b", r"\1 gandt.api.\2.v1", text)
     text = re.sub(r"(BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')gandt\.", r"\1gandt.api.", text)
     return re.sub(r"\bgandt\.(\w+)\.v1\.(\w+_pb2)\b", r"gandt.api.\1.v1.\2", text)
@@ -76,8 +76,11 @@ def differences(left: Path, right: Path) -> list[str]:
     names = {
         str(p.relative_to(side)) for side in (left, right) for p in side.rglob("*.py*") if "__pycache__" not in p.parts
     }
-    same = lambda n: (left / n).is_file() and (right / n).is_file() and filecmp.cmp(left / n, right / n, shallow=False)  # noqa: E731
-    return sorted(n for n in names if not same(n))
+    return sorted(n for n in names if not _same(left / n, right / n))
+
+
+def _same(left: Path, right: Path) -> bool:
+    return left.is_file() and right.is_file() and filecmp.cmp(left, right, shallow=False)
 
 
 def main() -> int:
