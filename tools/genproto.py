@@ -65,7 +65,7 @@ def generate(target: Path) -> None:
 
 
 def relocate(text: str) -> str:
-    """Moves module names from `gandt.X.v1` to `gandt.api.X.v1`; also in the builder call, else messages do not pickle."""
+    """Moves module names from `gandt.X.v1` to `gandt.api.X.v1`; in the builder call too, else nothing pickles."""
     text = re.sub(r"\b(from|import) gandt\.(\w+)\.v1\b", r"\1 gandt.api.\2.v1", text)
     text = re.sub(r"(BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')gandt\.", r"\1gandt.api.", text)
     return re.sub(r"\bgandt\.(\w+)\.v1\.(\w+_pb2)\b", r"gandt.api.\1.v1.\2", text)
