@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Puts one application on its ports: start, warm up, serve, drain, close. Runs on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gandt.domain.errors import InvalidInput, WrongState
+from gandt.runtime.application import Application
+from gandt.runtime.interceptors import HEALTH, interceptors
+from gandt.runtime.lifecycle import Lifecycle, State
+from gandt.runtime.metrics import MetricsPage, RpcMetrics
+from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.work_pool import WorkPool
+
+log = logging.getLogger(__name__)
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNWIND_SECONDS = 2.0  # for threads of calls that were cancelled at the end of the drain
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a started service listens; "" where it does not.
+
+    Args:
+        service: what a client connects to: `host:port`, `unix:PATH`, or for HTTP a URL.
+        health: `host:port` of plaintext grpc.health.v1.
+        metrics: URL of the Prometheus page.
+    """
+
+    service: str
+    health: str = ""
+    metrics: str = ""
+
+
+class Host(Protocol):
+    """A service on its ports."""
+
+    async def start(self) -> Addresses:
+        """Binds, warms up and serves."""
+        ...
+
+    async def stop(self, drain_seconds: float | None = None) -> bool:
+        """Finishes running calls and closes; False when a thread would not end."""
+        ...
+
+
+class GrpcHost:
+    """A gRPC service with health, reflection and metrics beside it.
+
+    Args:
+        app: what to serve.
+        settings: ports, limits, TLS, token.
+        socket: path of a unix domain socket to listen on instead of host and port.
+    """
+
+    def __init__(self, app: Application, settings: ServiceSettings, socket: str = "") -> None:
+        self._app = app
+        self._settings = settings
+        self._socket = socket
+        self._lifecycle = Lifecycle()
+        self._health = health.aio.HealthServicer()
+        self._pool = WorkPool(settings.workers, settings.streams, settings.queue, name=app.name)
+        self._servers: list[grpc.aio.Server] = []
+        self._page: MetricsPage | None = None
+
+    async def start(self) -> Addresses:
+        """Takes the ports, then prepares the service, then lets calls in.
+
+        Raises:
+            WrongState: a port is taken.
+            InvalidInput: a TLS file cannot be read.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def _start(self) -> Addresses:
+        app, settings = self._app, self._settings
+        await self._health.set(app.grpc_service, _NOT_SERVING)
+        token = settings.token.get_secret_value() if settings.token else None
+        server = grpc.aio.server(
+            interceptors=interceptors(app.name, self._lifecycle, RpcMetrics(app.registry), token),
+            options=server_options(settings),
+        )
+        self._servers.append(server)
+        app.register(server, self._pool)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if settings.reflection:
+            reflection.enable_server_reflection((app.grpc_service, HEALTH, reflection.SERVICE_NAME), server)
+        address = self._bind(server)
+        probes = await self._start_probes()
+        page = self._start_page()
+        await server.start()
+        await self._pool.run(app.warm_up)
+        self._lifecycle.state = State.SERVING
+        await self._health.set(app.grpc_service, _SERVING)
+        return Addresses(address, probes, page)
+
+    def _bind(self, server: grpc.aio.Server) -> str:
+        settings = self._settings
+        if self._socket:
+            server.add_insecure_port(f"unix:{self._socket}")
+            return f"unix:{self._socket}"
+        port = _add_port(server, settings.host, settings.port, self._app.name, "port", _credentials(settings))
+        return authority(settings.host, port)
+
+    async def _start_probes(self) -> str:
+        """Health in plaintext on its own server: probes speak no TLS and carry no token."""
+        settings = self._settings
+        if settings.health_port is None:
+            return ""
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self._servers.append(server)
+        port = _add_port(server, settings.host, settings.health_port, self._app.name, "health_port", None)
+        await server.start()
+        return authority(settings.host, port)
+
+    def _start_page(self) -> str:
+        settings = self._settings
+        if settings.metrics_port is None:
+            return ""
+        self._page = open_metrics(self._app, settings)
+        return f"http://{authority(settings.host, self._page.port)}/metrics"
+
+    async def stop(self, drain_seconds: float | None = None) -> bool:
+        """Health says NOT_SERVING, running calls finish, then everything closes."""
+        seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
+        self._lifecycle.state = State.DRAINING
+        await self._health.set(self._app.grpc_service, _NOT_SERVING)
+        self._pool.drain()
+        if self._servers:
+            await self._drain(self._servers[0], seconds)
+        ended = await asyncio.to_thread(self._pool.close, _UNWIND_SECONDS)
+        if not ended:
+            log.warning("a call did not end in time and is abandoned", extra={"service": self._app.name})
+        await asyncio.to_thread(self._app.close)
+        for server in self._servers:
+            await server.stop(None)
+        if self._page is not None:
+            await asyncio.to_thread(self._page.close)
+            self._page = None
+        return ended
+
+    async def _drain(self, server: grpc.aio.Server, seconds: float) -> None:
+        stopping = asyncio.ensure_future(server.stop(seconds))
+        idle = asyncio.ensure_future(self._lifecycle.idle())
+        await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        # Only health watchers are left, which never end by themselves.
+        await server.stop(None)
+        await stopping
+
+
+def server_options(settings: ServiceSettings) -> list[tuple[str, int]]:
+    """Channel arguments of every server."""
+    options = [
+        ("grpc.so_reuseport", 0),  # by default two servers on one port share it silently
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_metadata_size", 64 * 1024),  # error details travel as trailing metadata
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),  # clients ping every 60 s
+    ]
+    if settings.max_connection_age_seconds is not None:
+        options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_seconds * 1000)))
+    return options
+
+
+def open_metrics(app: Application, settings: ServiceSettings) -> MetricsPage:
+    """The metrics page of an application. Raises WrongState when its port is taken."""
+    assert settings.metrics_port is not None
+    try:
+        return MetricsPage(app.registry, settings.host, settings.metrics_port)
+    except OSError as error:
+        raise port_taken(app.name, settings.host, settings.metrics_port, "metrics_port") from error
+
+
+def authority(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def port_taken(service: str, host: str, port: int, key: str) -> WrongState:
+    """The error for a port that somebody else has."""
+    variable = f"GANDT_{service.upper()}__{key.upper()}"
+    flag = "--port N or " if key == "port" else ""
+    return WrongState(
+        f"{service} cannot listen on {authority(host, port)}: the address is in use or not ours",
+        kind="port",
+        id=str(port),
+        state="in use",
+        reason="PORT_IN_USE",
+        fix=f"stop the other process, or choose another port with {flag}{variable}",
+    )
+
+
+def _add_port(
+    server: grpc.aio.Server, host: str, port: int, service: str, key: str, credentials: grpc.ServerCredentials | None
+) -> int:
+    address = authority(host, port)
+    try:
+        if credentials is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials))
+    except RuntimeError as error:
+        raise port_taken(service, host, port, key) from error
+
+
+def _credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
+    if settings.tls_cert_file is None and settings.tls_key_file is None:
+        if settings.tls_client_ca_file is not None:
+            raise InvalidInput("tls_client_ca_file needs tls_cert_file and tls_key_file", field="tls_client_ca_file")
+        return None
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        raise InvalidInput("tls_cert_file and tls_key_file go together", field="tls_key_file")
+    ca = settings.tls_client_ca_file
+    pair = (_pem(settings, "tls_key_file"), _pem(settings, "tls_cert_file"))
+    return grpc.ssl_server_credentials(
+        [pair], root_certificates=_pem(settings, "tls_client_ca_file") if ca else None, require_client_auth=bool(ca)
+    )
+
+
+def _pem(settings: ServiceSettings, key: str) -> bytes:
+    path = getattr(settings, key)
+    try:
+        return bytes(path.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"{key} {path} cannot be read: {error.strerror}", field=key, reason="TLS_FILE") from error

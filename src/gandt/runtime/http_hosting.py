@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Puts an ASGI application on its port under the same rules as a gRPC service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+import structlog
+import uvicorn
+
+from gandt.domain.errors import GandtError
+from gandt.runtime.application import Application
+from gandt.runtime.hosting import Addresses, authority, open_metrics, port_taken
+from gandt.runtime.lifecycle import Lifecycle, State
+from gandt.runtime.metrics import MetricsPage
+from gandt.runtime.settings import ServiceSettings
+from gandt.wire import request_ids
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class HttpHost:
+    """An HTTP service with its metrics page. `/healthz` says the loop lives, `/readyz` that it serves.
+
+    Args:
+        app: an application with `http`.
+        settings: port, limits, TLS.
+    """
+
+    def __init__(self, app: Application, settings: ServiceSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self._lifecycle = Lifecycle()
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._page: MetricsPage | None = None
+
+    async def start(self) -> Addresses:
+        """Takes the ports, warms up, serves.
+
+        Raises:
+            WrongState: a port is taken.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def _start(self) -> Addresses:
+        app, settings = self._app, self._settings
+        listener = _listen(app.name, settings)
+        try:
+            page = ""
+            if settings.metrics_port is not None:
+                self._page = open_metrics(app, settings)
+                page = f"http://{authority(settings.host, self._page.port)}/metrics"
+            self._server = _Server(_config(app, settings, self._lifecycle))
+            self._serving = asyncio.ensure_future(self._server.serve(sockets=[listener]))
+            while not self._server.started:
+                await asyncio.wait((self._serving,), timeout=0.01)
+                if self._serving.done():
+                    raise self._serving.exception() or GandtError(f"{app.name} did not start; see its log")
+        except BaseException:
+            listener.close()
+            raise
+        await asyncio.to_thread(app.warm_up)
+        self._lifecycle.state = State.SERVING
+        scheme = "https" if settings.tls_cert_file else "http"
+        return Addresses(f"{scheme}://{authority(settings.host, listener.getsockname()[1])}", "", page)
+
+    async def stop(self, drain_seconds: float | None = None) -> bool:
+        """Takes no new connection, finishes running requests, closes."""
+        seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
+        self._lifecycle.state = State.DRAINING
+        if self._server is not None and self._serving is not None:
+            self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
+            self._server.should_exit = True
+            await asyncio.wait((self._serving,))
+        await asyncio.to_thread(self._app.close)
+        if self._page is not None:
+            await asyncio.to_thread(self._page.close)
+            self._page = None
+        return True
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to `serve()`, which stops all services of the process in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Probes:
+    """Answers the probes, and gives each request its id."""
+
+    def __init__(self, inner: Any, lifecycle: Lifecycle) -> None:
+        self._inner = inner
+        self._lifecycle = lifecycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        if scope["path"] in ("/healthz", "/readyz"):
+            alive = scope["path"] == "/healthz" or self._lifecycle.state is State.SERVING
+            await _answer(send, 200 if alive else 503, self._lifecycle.state.value)
+            return
+        given = dict(scope["headers"]).get(request_ids.HEADER.encode(), b"").decode("latin-1")
+        request_id = request_ids.accept(given)
+        request_ids.CURRENT.set(request_id)
+        structlog.contextvars.bind_contextvars(method=f"{scope['method']} {scope['path']}")
+
+        async def send_with_id(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (request_ids.HEADER.encode(), request_id.encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._inner(scope, receive, send_with_id)
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _listen(service: str, settings: ServiceSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(128)  # now, so that a second server on the port fails here and not later
+    except OSError as error:
+        listener.close()
+        raise port_taken(service, settings.host, settings.port, "port") from error
+    listener.setblocking(False)
+    return listener
+
+
+def _config(app: Application, settings: ServiceSettings, lifecycle: Lifecycle) -> uvicorn.Config:
+    return uvicorn.Config(
+        _Probes(app.http, lifecycle),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="auto",
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
+        ssl_ca_certs=str(settings.tls_client_ca_file) if settings.tls_client_ca_file else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca_file else ssl.CERT_NONE,
+    )

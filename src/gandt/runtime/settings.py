@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings that every service has, and where their values come from.
+
+Order: arguments (the CLI's flags) > environment `GANDT_<SERVICE>__<KEY>` > section
+`[<service>]` of the project's gandt.toml > the same section of the user's file > defaults.
+A key that nobody knows is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gandt.domain.errors import InvalidInput, NotFound
+
+CONFIG_VARIABLE = "GANDT_CONFIG"
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class SettingValue:
+    """One line of `gandt config show`.
+
+    Args:
+        key: `<section>.<key>`.
+        value: as text; secrets as asterisks.
+        origin: `argument`, `environment NAME`, `FILE [section]` or `default`.
+        description: what it is for, its unit and when to change it.
+    """
+
+    key: str
+    value: str
+    origin: str
+    description: str
+
+
+class SectionSettings(BaseSettings):
+    """One section of the configuration. Subclasses set `env_prefix`, which names the section.
+
+    Args:
+        config_file: the project's gandt.toml; by default what the variable GANDT_CONFIG names, else none.
+
+    Raises:
+        InvalidInput: a key is unknown or a value is malformed; names the key and where it was found.
+        NotFound: the configuration file does not exist.
+    """
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, validate_default=True)
+    config_file: Path | None = Field(
+        default=None, description="The project's gandt.toml. Set by --config, --project or GANDT_CONFIG."
+    )
+
+    def __init__(self, **values: Any) -> None:
+        if values.get("config_file") is None and os.environ.get(CONFIG_VARIABLE):
+            values["config_file"] = Path(os.environ[CONFIG_VARIABLE])
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise self._explain(error, values) from None
+        _check_environment(type(self))
+
+    @classmethod
+    def section(cls) -> str:
+        """Name of the section: `GANDT_EMBEDDING__` gives `embedding`."""
+        return cls.model_config.get("env_prefix", "").removeprefix("GANDT_").removesuffix("__").lower()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic calls it by name)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, project file, user file; no .env and no secrets folder."""
+        given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
+        files = [
+            InitSettingsSource(settings_cls, read_section(path, cls.section(), known=cls.known_keys()))
+            for path in _files(given.get("config_file"))
+        ]
+        return (init_settings, env_settings, *files)
+
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """Every key that a file or the environment may set."""
+        return [key for key in cls.model_fields if key != "config_file"]
+
+    @classmethod
+    def _explain(cls, error: ValidationError, values: Mapping[str, Any]) -> InvalidInput:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        top = str(first["loc"][0]) if first["loc"] else ""
+        name = f"{cls.section()}.{key}" if key else cls.section()
+        if first["type"] == "extra_forbidden":
+            return unknown_key(top, cls.known_keys(), where="the arguments")
+        origin = _origin(cls, top, values, values.get("config_file"))
+        return InvalidInput(
+            f"setting {name} from {origin} is not valid: {first['msg']}", field=name, reason="INVALID_SETTING"
+        )
+
+
+class ServiceSettings(SectionSettings):
+    """What every service can be told. Subclasses give `env_prefix` and their default ports."""
+
+    model_config = SettingsConfigDict(env_prefix="GANDT_SERVICE__")
+
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Loopback by default; 0.0.0.0 in a container, then set a token or TLS.",
+    )
+    port: int = Field(default=0, ge=0, le=65535, description="Service port; 0 takes a free one.")
+    health_port: int | None = Field(
+        default=0, ge=0, le=65535, description="Plaintext health for probes; 0 takes a free one, empty turns it off."
+    )
+    metrics_port: int | None = Field(
+        default=0, ge=0, le=65535, description="Prometheus /metrics; 0 takes a free one, empty turns it off."
+    )
+    data_dir: Path = Field(
+        default=Path(".gandt"),
+        description="Folder for everything the service keeps. A volume in a container; .gandt in a project.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe message that is logged. debug adds a line for each call."
+    )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="json for collectors, text for reading in a terminal."
+    )
+    tls_cert_file: Path | None = Field(
+        default=None, description="PEM certificate chain of this server. With tls_key_file it turns TLS on."
+    )
+    tls_key_file: Path | None = Field(default=None, description="PEM private key of tls_cert_file.")
+    tls_client_ca_file: Path | None = Field(
+        default=None, description="PEM of the CA whose client certificates are asked for (mTLS)."
+    )
+    token: SecretStr | None = Field(
+        default=None, description="Bearer token that every call must carry. None lets everybody in."
+    )
+    workers: int = Field(
+        default=8,
+        ge=1,
+        le=1024,
+        description="Threads for use cases. More helps when they wait for others, not the CPU.",
+    )
+    streams: int = Field(
+        default=64, ge=1, le=4096, description="Streaming calls at once; each holds a thread while it lasts."
+    )
+    queue: int = Field(
+        default=256, ge=0, description="Calls that may wait for a worker before new ones get RESOURCE_EXHAUSTED."
+    )
+    drain_seconds: float = Field(
+        default=25.0,
+        ge=0,
+        description="Time for running calls after SIGTERM. Below the pod's termination grace (30 s).",
+    )
+    max_message_bytes: int = Field(
+        default=33 * MIB, ge=1024, description="Largest message either way: 32 MiB and 1 MiB head room."
+    )
+    max_connection_age_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Age at which clients must reconnect and so notice new pods; 60 in a cluster. Running calls go on.",
+    )
+    reflection: bool = Field(default=True, description="Lets grpcurl list the methods. Off where that is unwanted.")
+
+
+def read_section(path: Path, section: str, known: Iterable[str]) -> dict[str, Any]:
+    """One section of a configuration file; empty when the file lacks it.
+
+    Raises:
+        InvalidInput: the file is no TOML, or the section has a key that is not `known`.
+        NotFound: no such file.
+    """
+    content = read_config(path).get(section, {})
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{section} in {path} is not a section", field=section, fix=f"write it as [{section}]")
+    for key in content:
+        if key not in set(known):
+            raise unknown_key(key, known, where=f"{path} [{section}]")
+    return content
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A whole configuration file. Raises as `read_section`."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise NotFound(f"no configuration file {path}", kind="configuration", id=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is not valid TOML: {error}", field=str(path), reason="INVALID_SETTING") from error
+
+
+def user_config() -> Path:
+    """The user's own file, `$XDG_CONFIG_HOME/gandt/config.toml`; it need not exist."""
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "gandt" / "config.toml"
+
+
+def unknown_key(key: str, known: Iterable[str], where: str) -> InvalidInput:
+    """The error for a key that nobody reads, with the nearest known one as the fix."""
+    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
+    fix = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(known))}"
+    return InvalidInput(f"unknown setting {key} in {where}", field=key, reason="UNKNOWN_SETTING", fix=fix)
+
+
+def describe(settings: SectionSettings, arguments: Iterable[str] = ()) -> list[SettingValue]:
+    """Every setting with its value and where that came from, for `config show`.
+
+    Args:
+        settings: a loaded section.
+        arguments: keys that were given by flags.
+    """
+    given = dict.fromkeys(arguments)
+    cls = type(settings)
+    return [
+        SettingValue(
+            f"{cls.section()}.{key}",
+            _shown(getattr(settings, key)),
+            _origin(cls, key, given, settings.config_file),
+            cls.model_fields[key].description or "",
+        )
+        for key in cls.known_keys()
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(str(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def _files(config_file: Path | str | None) -> list[Path]:
+    project = [Path(config_file)] if config_file else []
+    return project + ([user_config()] if user_config().exists() else [])
+
+
+def _origin(cls: type[SectionSettings], key: str, given: Mapping[str, Any], config_file: Path | str | None) -> str:
+    variable = f"{cls.model_config.get('env_prefix', '')}{key}".upper()
+    if key in given:
+        return "argument"
+    if any(name.upper() == variable for name in os.environ):
+        return f"environment {variable}"
+    for path in _files(config_file):
+        if key in read_config(path).get(cls.section(), {}):
+            return f"{path} [{cls.section()}]"
+    return "default"
+
+
+def _check_environment(cls: type[SectionSettings]) -> None:
+    prefix = cls.model_config.get("env_prefix", "").upper()
+    for name in os.environ:
+        key = name.upper().removeprefix(prefix).lower()
+        if prefix and name.upper().startswith(prefix) and key not in cls.known_keys():
+            raise unknown_key(key, cls.known_keys(), where=f"the environment variable {name}")
