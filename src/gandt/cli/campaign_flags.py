@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The flags that describe a campaign, shared by `init` and `run`; absent ones come from the configuration."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gandt.cli.context import Context
+from gandt.domain.datasets import check_classes
+from gandt.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from gandt.domain.labeling.campaigns import CampaignSpec
+
+DEFAULT_OTHER = "Other"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a campaign."""
+    group = parser.add_argument_group("the campaign")
+    group.add_argument("--classes", metavar="A,B,...", help="label space, in the order that people see")
+    group.add_argument("--target", metavar="LABEL", action="append", help="find more of this label (may be repeated)")
+    group.add_argument("--other-label", metavar="LABEL", help=f"label for none of these (default: {DEFAULT_OTHER})")
+    group.add_argument("--multilabel", action="store_true", default=None, help="an image may carry several labels")
+    group.add_argument("--budget", type=float, metavar="USD", help="most money in all")
+    group.add_argument("--price-per-page", type=float, metavar="USD", help="pay for one page by one worker")
+    group.add_argument("--max-answers", type=int, metavar="N", help="most answers bought")
+    group.add_argument("--max-labels", type=int, metavar="N", help="most images labeled")
+    group.add_argument("--max-rounds", type=int, metavar="N", help="most rounds")
+    group.add_argument("--round-size", type=int, metavar="N", help="images a round")
+    group.add_argument("--workers-per-image", type=int, metavar="N", help="workers an image at first")
+    group.add_argument("--max-workers-per-image", type=int, metavar="N", help="most workers an image, with repeats")
+    group.add_argument("--strategy", metavar="NAME", help="how images are selected (default: auto)")
+    group.add_argument("--method", metavar="NAME", help="how answers are aggregated (default: auto)")
+    group.add_argument("--instructions", metavar="TEXT", help="what workers are told")
+
+
+def slug(text: str) -> str:
+    """A campaign's name from any text: 1 to 40 characters of a-z, 0-9 and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "campaign"
+
+
+def micros(usd: float, flag: str) -> int:
+    """US dollars to millionths.
+
+    Raises:
+        InvalidInput: a negative amount, or none at all (NaN).
+    """
+    if not 0 <= usd < 1e9:
+        raise InvalidInput(f"{flag} is {usd}, it must be 0 or more US dollars", field=flag, reason="BAD_AMOUNT")
+    return round(usd * 1_000_000)
+
+
+def classes_of(args: argparse.Namespace, ctx: Context) -> tuple[str, ...]:
+    """The classes by flag or configuration, checked."""
+    given = args.classes.split(",") if args.classes else ctx.config.get("project", "classes")
+    return check_classes(given)
+
+
+def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
+    """The campaign that flags and configuration describe.
+
+    Raises:
+        InvalidInput: something in it can never work.
+    """
+    from gandt.domain.labeling.campaigns import CampaignSpec, StopRule, checked
+
+    settings = ctx.config.section("project")
+
+    def value(flag: str, key: str) -> object:
+        given = getattr(args, flag, None)
+        return settings[key] if given is None else given
+
+    def number(flag: str, key: str) -> int:
+        return int(str(value(flag, key)))
+
+    classes = classes_of(args, ctx)
+    targets = tuple(args.target or settings["target_labels"])
+    other = str(value("other_label", "other_label"))
+    if not other and not value("multilabel", "multi_label"):
+        # Without a way to say "none of these" workers would have to lie about every other image.
+        other = next((name for name in classes if name.casefold() == DEFAULT_OTHER.casefold()), DEFAULT_OTHER)
+    return checked(
+        CampaignSpec(
+            name=slug(settings["name"] or ctx.project_dir.resolve().name),
+            classes=classes,
+            other_label=other,
+            multi_label=bool(value("multilabel", "multi_label")),
+            target_labels=targets,
+            instructions=str(value("instructions", "instructions")),
+            budget_usd_micros=micros(float(str(value("budget", "budget_usd"))), "--budget"),
+            price_per_page_usd_micros=micros(
+                float(str(value("price_per_page", "price_per_page_usd"))), "--price-per-page"
+            ),
+            fee_per_page_usd_micros=micros(settings["fee_per_page_usd"], "project.fee_per_page_usd"),
+            round_size=number("round_size", "round_size"),
+            group_size=settings["group_size"],
+            workers_per_image=number("workers_per_image", "workers_per_image"),
+            max_workers_per_image=max(
+                number("max_workers_per_image", "max_workers_per_image"),
+                number("workers_per_image", "workers_per_image"),
+            ),
+            strategy=str(value("strategy", "strategy")),
+            control_fraction=settings["control_fraction"],
+            method=str(value("method", "method")),
+            gold_fraction=settings["gold_fraction"],
+            stop=StopRule(
+                max_rounds=number("max_rounds", "max_rounds"),
+                max_labels=number("max_labels", "max_labels"),
+                max_answers=number("max_answers", "max_answers"),
+                min_yield=settings["min_yield"] if targets else 0.0,
+            ),
+            seed=ctx.seed,
+            workteam_arn=settings["workteam_arn"],
+        )
+    )
+
+
+def ensure_project(folder: Path) -> None:
+    """Makes the project's state folder where it is missing.
+
+    Raises:
+        GandtError: the folder cannot be made.
+    """
+    from gandt.domain.errors import GandtError
+
+    try:
+        (folder / ".gandt").mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise GandtError(
+            f"no project can be made in {folder}: {e.strerror}",
+            reason="CANNOT_WRITE",
+            fix="choose a folder that you may write to with --project DIR",
+        ) from e
