@@ -101,18 +101,16 @@ def read_rows(path: str, required: Sequence[str], aliases: Mapping[str, str] | N
     if kind == "parquet":
         yield from _parquet_rows(path, required, aliases)
         return
-    with _open_text(path) as stream:
-        head = stream.readline()
-        if path == "-" and head.lstrip().startswith("{"):
-            kind = "jsonl"
-        lines = itertools.chain([head] if head else [], stream)
-        rows = _jsonl_rows(lines, name, aliases) if kind == "jsonl" else _csv_rows(lines, name, aliases)
-        try:
+    try:
+        with _open_text(path) as stream:
+            head = stream.readline()
+            if path == "-" and head.lstrip().startswith("{"):
+                kind = "jsonl"
+            lines = itertools.chain([head] if head else [], stream)
+            rows = _jsonl_rows(lines, name, aliases) if kind == "jsonl" else _csv_rows(lines, name, aliases)
             yield from _checked(rows, name, required)
-        except UnicodeDecodeError as e:
-            raise InvalidInput(
-                f"{name} is not UTF-8 text: {e.reason}", reason="NOT_UTF8", fix="save it as UTF-8"
-            ) from e
+    except UnicodeDecodeError as e:
+        raise InvalidInput(f"{name} is not UTF-8 text: {e.reason}", reason="NOT_UTF8", fix="save it as UTF-8") from e
 
 
 @contextmanager
