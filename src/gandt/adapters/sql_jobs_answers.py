@@ -28,8 +28,7 @@ from gandt.adapters.sql_jobs_schema import (
 from gandt.domain.catalog import QuarantinedAnswer, WorkerRecord
 from gandt.domain.datasets import Answer, AnswerState
 from gandt.domain.labeling.rounds import Tally
-
-AnswerKey = tuple[int, str, str]  # job sequence, image, worker
+from gandt.ports.answer_store import AnswerKey
 
 
 class AnswerRows(SqlStore):
