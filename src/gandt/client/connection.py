@@ -49,6 +49,21 @@ class Tls:
     server_name: str = ""
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where a service is and how to be let in.
+
+    Args:
+        endpoint: `host:port`, `unix:PATH`, or any gRPC target such as `dns:///name:port`.
+        token: bearer token.
+        tls: None for plaintext.
+    """
+
+    endpoint: str
+    token: str | None = None
+    tls: Tls | None = None
+
+
 def connect(
     endpoint: str,
     token: str | None = None,
@@ -68,60 +83,60 @@ def connect(
     Raises:
         InvalidInput: a TLS file cannot be read.
     """
-    return Channel(endpoint, token, tls, service=service, connect_seconds=connect_seconds)
+    return Channel(Target(endpoint, token, tls), service=service or endpoint, connect_seconds=connect_seconds)
 
 
 class Channel(grpc.Channel):
-    """A grpc.Channel with the manners described above. Thread-safe; arguments as `connect`."""
+    """A grpc.Channel with the manners described above. Thread-safe.
+
+    Args:
+        target: where to; a function is asked at the first call, so that naming a peer does not start it.
+        service: short name of the service, for error texts.
+        connect_seconds: how long the first call waits for a server.
+    """
 
     def __init__(
-        self,
-        endpoint: str,
-        token: str | None = None,
-        tls: Tls | None = None,
-        *,
-        service: str = "",
-        connect_seconds: float = CONNECT_SECONDS,
+        self, target: Target | Callable[[], Target], service: str, connect_seconds: float = CONNECT_SECONDS
     ) -> None:
-        self.endpoint = endpoint
-        self.service = service or endpoint
-        self._token = token
+        self.service = service
+        self._find = target if callable(target) else lambda: target
         self._connect_seconds = connect_seconds
+        self._target: Target | None = None
+        self._channel: grpc.Channel | None = None
         self._ready = False
-        self._lock = threading.Lock()
-        options = _options(tls.server_name if tls else "")
-        if tls is None:
-            self._channel = grpc.insecure_channel(endpoint, options)
-        else:
-            self._channel = grpc.secure_channel(endpoint, _credentials(tls), options)
+        self._closed = False
+        self._lock = threading.RLock()
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """A callable for the method, as generated stubs ask for."""
-        return _Call(self, self._channel.unary_unary(method, *args, **kwargs), streams=False)
+        return _Call(self, lambda channel: channel.unary_unary(method, *args, **kwargs), seconds=UNARY_SECONDS)
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """As `unary_unary`; bulk uploads have no default deadline."""
-        return _Call(self, self._channel.stream_unary(method, *args, **kwargs), streams=False, seconds=None)
+        return _Call(self, lambda channel: channel.stream_unary(method, *args, **kwargs))
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """As `unary_unary`, yielding responses; streams have no default deadline, keepalive ends dead ones."""
-        return _Call(self, self._channel.unary_stream(method, *args, **kwargs), streams=True, seconds=None)
+        return _Call(self, lambda channel: channel.unary_stream(method, *args, **kwargs), streams=True)
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """As `unary_stream`."""
-        return _Call(self, self._channel.stream_stream(method, *args, **kwargs), streams=True, seconds=None)
+        return _Call(self, lambda channel: channel.stream_stream(method, *args, **kwargs), streams=True)
 
     def subscribe(self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False) -> None:
         """As grpc.Channel."""
-        self._channel.subscribe(callback, try_to_connect)
+        self._open().subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
         """As grpc.Channel."""
-        self._channel.unsubscribe(callback)
+        self._open().unsubscribe(callback)
 
     def close(self) -> None:
         """Ends running calls and the connection."""
-        self._channel.close()
+        with self._lock:
+            self._closed = True
+            if self._channel is not None:
+                self._channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -132,30 +147,44 @@ class Channel(grpc.Channel):
         self.close()
         return None
 
-    def wait_ready(self) -> None:
-        """Waits for the first connection.
+    def ready(self) -> grpc.Channel:
+        """The connected channel; waits for the first connection.
 
         Raises:
             BackendUnavailable: nobody answered in time.
         """
-        if self._ready:
-            return
         with self._lock:
-            if self._ready:
-                return
-            ready = grpc.channel_ready_future(self._channel)
-            try:
-                ready.result(timeout=self._connect_seconds)
-            except grpc.FutureTimeoutError:
-                raise self.unreachable() from None
-            finally:
-                ready.cancel()
-            self._ready = True
+            channel = self._open()
+            if not self._ready:
+                connected = grpc.channel_ready_future(channel)
+                try:
+                    connected.result(timeout=self._connect_seconds)
+                except grpc.FutureTimeoutError:
+                    raise self._unreachable() from None
+                finally:
+                    connected.cancel()
+                self._ready = True
+            return channel
 
-    def unreachable(self) -> BackendUnavailable:
-        """The error for a server that cannot be reached."""
+    def _open(self) -> grpc.Channel:
+        with self._lock:
+            if self._closed:
+                raise BackendUnavailable(
+                    f"the connection to {self.service} is closed", backend=self.service, reason="CHANNEL_CLOSED"
+                )
+            if self._channel is None:
+                self._target = target = self._find()
+                options = _options(target.tls)
+                if target.tls is None:
+                    self._channel = grpc.insecure_channel(target.endpoint, options)
+                else:
+                    self._channel = grpc.secure_channel(target.endpoint, _credentials(target.tls), options)
+            return self._channel
+
+    def _unreachable(self) -> BackendUnavailable:
+        assert self._target is not None
         return BackendUnavailable(
-            f"the {self.service} service cannot be reached at {self.endpoint}",
+            f"the {self.service} service cannot be reached at {self._target.endpoint}",
             backend=self.service,
             reason="UNREACHABLE",
             fix="start it with `gandt serve`, or check the endpoint (and its TLS settings)",
@@ -164,17 +193,24 @@ class Channel(grpc.Channel):
     def metadata(self) -> list[tuple[str, str]]:
         """What every call carries."""
         pairs = [(request_ids.HEADER, request_ids.CURRENT.get() or request_ids.new_id())]
-        if self._token is not None:
-            pairs.append(("authorization", f"Bearer {self._token}"))
+        if self._target is not None and self._target.token is not None:
+            pairs.append(("authorization", f"Bearer {self._target.token}"))
         return pairs
 
 
 class _Call:
-    """One method of a stub."""
+    """One method of a stub; bound to the real channel by its first call."""
 
-    def __init__(self, channel: Channel, inner: Any, streams: bool, seconds: float | None = UNARY_SECONDS) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        bind: Callable[[grpc.Channel], Any],
+        streams: bool = False,
+        seconds: float | None = None,
+    ) -> None:
         self._channel = channel
-        self._inner = inner
+        self._bind = bind
+        self._bound: Any = None
         self._streams = streams
         self._seconds = seconds
 
@@ -187,11 +223,13 @@ class _Call:
         wait_for_ready: bool | None = None,
         compression: Any = None,
     ) -> Any:
-        self._channel.wait_ready()
+        connected = self._channel.ready()
+        if self._bound is None:
+            self._bound = self._bind(connected)
         all_metadata = [*self._channel.metadata(), *(metadata or ())]
         seconds = self._seconds if timeout is None else timeout
         try:
-            answer = self._inner(request, seconds, all_metadata, credentials, wait_for_ready, compression)
+            answer = self._bound(request, seconds, all_metadata, credentials, wait_for_ready, compression)
         except grpc.RpcError as error:
             raise from_rpc_error(error, self._channel.service) from error
         return Responses(answer, self._channel.service) if self._streams else answer
@@ -223,7 +261,7 @@ class Responses(Iterator[Any]):
         self.close()
 
 
-def _options(server_name: str) -> list[tuple[str, Any]]:
+def _options(tls: Tls | None) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -236,8 +274,8 @@ def _options(server_name: str) -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
     ]
-    if server_name:
-        options.append(("grpc.ssl_target_name_override", server_name))
+    if tls is not None and tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
     return options
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from gandt.client.connection import Channel, Tls, connect
+from gandt.client.connection import Channel, Target, Tls
 from gandt.domain.errors import BackendUnavailable
 from gandt.runtime.settings import SectionSettings
 
-Resolve = Callable[[str], str]
-"""Service name -> endpoint (`host:port`, `unix:PATH`, or a URL for the labeling service); raises BackendUnavailable."""
+Resolve = Callable[[str], Target]
+"""Service name -> where it is; raises BackendUnavailable. A URL for the labeling service, which speaks HTTP."""
 
 
 class EndpointSettings(SectionSettings):
@@ -36,18 +36,14 @@ class EndpointSettings(SectionSettings):
 
 
 class Peers:
-    """Channels to the other services, made when first asked for and shared.
+    """Channels to the other services, shared. Naming a peer starts nothing: the first call looks it up.
 
     Args:
-        resolve: finds an endpoint; asked once a service, from a worker thread.
-        token: bearer token for all of them.
-        tls: None for plaintext.
+        resolve: finds a service; asked from a worker thread, at the first call to it.
     """
 
-    def __init__(self, resolve: Resolve, token: str | None = None, tls: Tls | None = None) -> None:
+    def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
-        self._token = token
-        self._tls = tls
         self._channels: dict[str, Channel] = {}
         self._lock = threading.Lock()
 
@@ -58,47 +54,51 @@ class Peers:
         Raises:
             InvalidInput: a key of `[endpoints]` is unknown.
         """
-        settings = EndpointSettings(config_file=config_file)
-        tls = Tls(settings.tls_ca_file, settings.tls_cert_file, settings.tls_key_file) if settings.tls_ca_file else None
-        token = settings.token.get_secret_value() if settings.token else None
-        return cls(lambda name: str(getattr(settings, name, "")) or _raise_unknown(name), token, tls)
+        return cls(configured_targets(EndpointSettings(config_file=config_file), unknown_peer))
 
     def endpoint(self, name: str) -> str:
-        """Where a service is.
+        """Where a service is, now; use it inside a call, not in a bootstrap. The labeling service's is its URL.
 
         Raises:
             BackendUnavailable: nobody said where.
         """
-        return self._resolve(name)
+        return self._resolve(name).endpoint
 
     def connect(self, name: str) -> Channel:
-        """The channel to a service; the first call on it connects.
-
-        Raises:
-            BackendUnavailable: nobody said where it is.
-        """
+        """The channel to a service; the first call on it looks the service up and connects."""
         with self._lock:
             channel = self._channels.get(name)
-        if channel is not None:
+            if channel is None:
+                channel = self._channels[name] = Channel(lambda: self._resolve(name), service=name)
             return channel
-        # Outside the lock: an embedded service starts here, and may itself ask for a peer.
-        fresh = connect(self._resolve(name), self._token, self._tls, service=name)
-        with self._lock:
-            channel = self._channels.setdefault(name, fresh)
-        if channel is not fresh:
-            fresh.close()
-        return channel
 
     def close(self) -> None:
         """Closes all channels."""
         with self._lock:
             channels = list(self._channels.values())
-            self._channels.clear()
         for channel in channels:
             channel.close()
 
 
-def _raise_unknown(name: str) -> str:
+def configured_targets(settings: EndpointSettings, otherwise: Resolve) -> Resolve:
+    """Finds services by configuration first.
+
+    Args:
+        settings: the `[endpoints]` section.
+        otherwise: asked for the services without a configured endpoint.
+    """
+    tls = Tls(settings.tls_ca_file, settings.tls_cert_file, settings.tls_key_file) if settings.tls_ca_file else None
+    token = settings.token.get_secret_value() if settings.token else None
+
+    def resolve(name: str) -> Target:
+        endpoint = str(getattr(settings, name, ""))
+        return Target(endpoint, token, tls) if endpoint else otherwise(name)
+
+    return resolve
+
+
+def unknown_peer(name: str) -> Target:
+    """The end of the search. Always raises BackendUnavailable."""
     raise BackendUnavailable(
         f"no endpoint of the {name} service is configured",
         backend=name,

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -23,6 +23,8 @@ from gandt.domain.errors import InvalidInput, NotFound
 
 CONFIG_VARIABLE = "GANDT_CONFIG"
 MIB = 1 << 20
+
+S = TypeVar("S", bound="SectionSettings")
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,31 @@ def describe(settings: SectionSettings, arguments: Iterable[str] = ()) -> list[S
     ]
 
 
+def layered(
+    cls: type[S],
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    section: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> S:
+    """Settings of a service that another program starts.
+
+    Args:
+        cls: the service's settings.
+        arguments: win over everything.
+        section: content of the service's configuration section, read already; loses to the environment.
+        defaults: win over the class's own defaults only.
+    Raises:
+        InvalidInput: as the class itself.
+    """
+    for key in section or {}:
+        if key not in cls.known_keys():
+            raise unknown_key(key, cls.known_keys(), where=f"section [{cls.section()}]")
+    weak = {**(defaults or {}), **(section or {})}
+    unset = {key: value for key, value in weak.items() if not _in_environment(cls, key)}
+    return cls(**{**unset, **(arguments or {})})
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(str(part) for part in value)
@@ -243,11 +270,16 @@ def _files(config_file: Path | str | None) -> list[Path]:
     return project + ([user_config()] if user_config().exists() else [])
 
 
+def _in_environment(cls: type[SectionSettings], key: str) -> bool:
+    variable = f"{cls.model_config.get('env_prefix', '')}{key}".upper()
+    return any(name.upper() == variable for name in os.environ)
+
+
 def _origin(cls: type[SectionSettings], key: str, given: Mapping[str, Any], config_file: Path | str | None) -> str:
     variable = f"{cls.model_config.get('env_prefix', '')}{key}".upper()
     if key in given:
         return "argument"
-    if any(name.upper() == variable for name in os.environ):
+    if _in_environment(cls, key):
         return f"environment {variable}"
     for path in _files(config_file):
         if key in read_config(path).get(cls.section(), {}):
