@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_LAST_CALLS_SECONDS = 0.1
 _UNWIND_SECONDS = 2.0  # for threads of calls that were cancelled at the end of the drain
 
 
@@ -147,12 +148,14 @@ class GrpcHost:
         ended = await asyncio.to_thread(self._pool.close, _UNWIND_SECONDS)
         if not ended:
             log.warning("a call did not end in time and is abandoned", extra={"service": self._app.name})
-        await asyncio.to_thread(self._app.close)
-        for server in self._servers:
-            await server.stop(None)
-        if self._page is not None:
-            await asyncio.to_thread(self._page.close)
-            self._page = None
+        try:
+            await asyncio.to_thread(self._app.close)
+        finally:
+            for server in self._servers:
+                await server.stop(None)
+            if self._page is not None:
+                await asyncio.to_thread(self._page.close)
+                self._page = None
         return ended
 
     async def _drain(self, server: grpc.aio.Server, seconds: float) -> None:
@@ -160,8 +163,8 @@ class GrpcHost:
         idle = asyncio.ensure_future(self._lifecycle.idle())
         await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
-        # Only health watchers are left, which never end by themselves.
-        await server.stop(None)
+        # Only health watchers are left, which never end by themselves, and calls that just arrived.
+        await server.stop(min(seconds, _LAST_CALLS_SECONDS))
         await stopping
 
 

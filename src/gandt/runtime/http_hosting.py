@@ -84,10 +84,12 @@ class HttpHost:
             self._server.config.timeout_graceful_shutdown = max(1, round(seconds))
             self._server.should_exit = True
             await asyncio.wait((self._serving,))
-        await asyncio.to_thread(self._app.close)
-        if self._page is not None:
-            await asyncio.to_thread(self._page.close)
-            self._page = None
+        try:
+            await asyncio.to_thread(self._app.close)
+        finally:
+            if self._page is not None:
+                await asyncio.to_thread(self._page.close)
+                self._page = None
         return True
 
 

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=ServiceSettings)
 Served = Sequence[tuple[Application, ServiceSettings]]
+INTERRUPTED = 130
+"""Exit code after a second signal, as shells have it for Ctrl-C."""
+
 OnServing = Callable[[Mapping[str, Addresses]], None]
 
 
@@ -35,6 +38,7 @@ def main(settings_class: type[S], bootstrap: Callable[[S, Peers], Application]) 
     Returns:
         The exit code: 0 after a clean stop, 1 when it could not start.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the loop runs; PID 1 has no default handler
     try:
         settings = settings_class()
         configure_logging(settings.log_level, settings.log_format)
@@ -63,22 +67,26 @@ def serve(app: Application, settings: ServiceSettings, on_serving: OnServing | N
         return _failed(error)
 
 
-def run(served: Served, on_serving: OnServing | None = None) -> int:
+def run(served: Served, on_serving: OnServing | None = None, on_draining: Callable[[], None] | None = None) -> int:
     """Serves several applications in one process until SIGTERM or SIGINT; a second signal stops at once.
 
+    Args:
+        served: applications with their settings, in start order.
+        on_serving: called with the addresses by name once all are SERVING.
+        on_draining: called when the signal came, before running calls are waited for.
     Raises:
         GandtError: one of them cannot start; the others have been stopped.
     """
-    ended = asyncio.run(_until_signal(served, on_serving))
-    if not ended:
+    code = asyncio.run(_until_signal(served, on_serving, on_draining))
+    if code is not None:
         # A thread that ignores its deadline would keep the interpreter waiting for ever.
         logging.shutdown()
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(code)
     return 0
 
 
-async def _until_signal(served: Served, on_serving: OnServing | None) -> bool:
+async def _until_signal(served: Served, on_serving: OnServing | None, on_draining: Callable[[], None] | None) -> bool:
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -111,28 +119,31 @@ async def _until_signal(served: Served, on_serving: OnServing | None) -> bool:
                 await asyncio.to_thread(on_serving, addresses)
             await stop.wait()
             log.info("draining")
+            if on_draining is not None:
+                await asyncio.to_thread(on_draining)
     finally:
-        ended = await _stop_all(started, hurry)
+        code = await _stop_all(started, max((settings.drain_seconds for _, settings in served), default=0.0), hurry)
     log.info("stopped")
-    return ended
+    return code
 
 
-async def _stop_all(hosts: Sequence[Host], hurry: asyncio.Event) -> bool:
-    """Drains all at once, since they call each other, and cuts it short at the second signal."""
-    stopping = [asyncio.ensure_future(host.stop()) for host in hosts]
-    if not stopping:
-        return True
-    waiting = asyncio.ensure_future(hurry.wait())
-    done = asyncio.ensure_future(asyncio.wait(stopping))
-    await asyncio.wait((done, waiting), return_when=asyncio.FIRST_COMPLETED)
-    if waiting.done():
-        for task in stopping:
-            task.cancel()
-        await asyncio.gather(*stopping, return_exceptions=True)
-        return False
-    waiting.cancel()
-    await done
-    return all(task.result() for task in stopping)
+async def _stop_all(hosts: Sequence[Host], seconds: float, hurry: asyncio.Event) -> int | None:
+    """Stops callers before the called, within one drain time for all; a second signal cuts it short."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + seconds
+    code = None
+    for host in reversed(hosts):
+        stopping = asyncio.ensure_future(host.stop(max(0.0, ends_at - loop.time())))
+        hurried = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait((stopping, hurried), return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            return INTERRUPTED
+        hurried.cancel()
+        if error := stopping.exception():
+            log.error("a service did not close", exc_info=error)
+        elif not stopping.result():
+            code = 0
+    return code
 
 
 class ServerThread:

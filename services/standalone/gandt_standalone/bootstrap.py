@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds all services of one project in this process, each finding the others in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gandt.client.connection import Target, Tls
+from gandt.domain.errors import BackendUnavailable
+from gandt.runtime.application import Application
+from gandt.runtime.hosting import Addresses, authority
+from gandt.runtime.peers import EndpointSettings, Peers, configured_targets
+from gandt.runtime.settings import ServiceSettings, layered
+from gandt_standalone import catalog
+from gandt_standalone.serve_file import STATE_DIR
+
+
+@dataclass
+class Standalone:
+    """All services, built and not yet listening.
+
+    Args:
+        served: applications with their settings, in start order.
+        peers: what they share to find each other; close it last.
+        addresses: to be filled when they listen; it wins over what the settings say.
+    """
+
+    served: list[tuple[Application, ServiceSettings]]
+    peers: Peers
+    addresses: dict[str, Addresses]
+
+
+def bootstrap(
+    project: Path,
+    *,
+    names: Iterable[str] = catalog.NAMES,
+    sections: Mapping[str, Mapping[str, Any]] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    config_file: Path | None = None,
+) -> Standalone:
+    """Builds the services.
+
+    Args:
+        project: folder of the project; state goes to its `.gandt`.
+        names: which services.
+        sections: configuration read already, by service; else `config_file` is read.
+        arguments: settings for every one of them, as given by flags.
+        config_file: the project's gandt.toml.
+    Raises:
+        InvalidInput: a setting is wrong.
+        WrongState: a library is missing, or a store is in use.
+    """
+    services = [catalog.load(name) for name in names]
+    given = {**(arguments or {}), **({"config_file": config_file} if config_file else {})}
+    settings = {
+        service.name: layered(
+            service.settings,
+            arguments=given,
+            section=(sections or {}).get(service.name),
+            defaults={"data_dir": project / STATE_DIR},
+        )
+        for service in services
+    }
+    addresses: dict[str, Addresses] = {}
+    endpoints = EndpointSettings(config_file=config_file)
+    peers = Peers(configured_targets(endpoints, lambda name: _local(name, settings, addresses, endpoints)))
+    served: list[tuple[Application, ServiceSettings]] = []
+    try:
+        for service in services:
+            served.append((service.bootstrap(settings[service.name], peers), settings[service.name]))
+    except BaseException:
+        for app, _ in reversed(served):
+            app.close()
+        peers.close()
+        raise
+    return Standalone(served, peers, addresses)
+
+
+def _local(
+    name: str,
+    settings: Mapping[str, ServiceSettings],
+    addresses: Mapping[str, Addresses],
+    endpoints: EndpointSettings,
+) -> Target:
+    chosen = settings.get(name)
+    if chosen is None or (name not in addresses and chosen.port == 0):
+        raise BackendUnavailable(
+            f"the {name} service is not running in this process", backend=name, reason="NOT_STARTED", fix="call again"
+        )
+    if name in addresses:
+        endpoint = addresses[name].service
+    else:
+        endpoint = authority(_reachable(chosen.host), chosen.port)
+        if name == "labeling":
+            endpoint = f"{'https' if chosen.tls_cert_file else 'http'}://{endpoint}"
+    token = chosen.token.get_secret_value() if chosen.token else None
+    tls = None
+    if chosen.tls_cert_file:
+        tls = Tls(endpoints.tls_ca_file or chosen.tls_client_ca_file, endpoints.tls_cert_file, endpoints.tls_key_file)
+    return Target(endpoint, token, tls)
+
+
+def _reachable(host: str) -> str:
+    """An address that listens everywhere is called on loopback."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The services inside the caller's process: same servicers, same contracts, no server to start first.
+
+Each is built and started the first time somebody asks for it, on a unix domain socket that
+only this user can open; the labeling page gets a free loopback port for the browser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gandt_standalone import catalog
+from gandt_standalone.serve_file import STATE_DIR
+
+from gandt.client.connection import Target
+from gandt.domain.errors import WrongState
+from gandt.runtime.application import Application
+from gandt.runtime.hosting import Addresses, Host
+from gandt.runtime.loop_thread import LoopThread
+from gandt.runtime.peers import EndpointSettings, Peers, configured_targets
+from gandt.runtime.server import make_host
+from gandt.runtime.settings import ServiceSettings, layered
+
+_DRAIN_SECONDS = 5.0
+
+
+class EmbeddedServices:
+    """Starts services on demand and finds them for each other. Thread-safe; close it to drain them.
+
+    Args:
+        project_dir: project whose `.gandt` holds their state; None keeps it in a temporary folder.
+        sections: configuration by service, read already; loses to the environment.
+        config_file: else the gandt.toml to read.
+    """
+
+    def __init__(
+        self,
+        project_dir: Path | None = None,
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
+        config_file: Path | None = None,
+    ) -> None:
+        self._sections = sections or {}
+        self._config_file = config_file
+        self._folder = Path(tempfile.mkdtemp(prefix="gandt-"))  # short: a socket's path has at most 107 bytes
+        self._data_dir = project_dir / STATE_DIR if project_dir is not None else self._folder / "data"
+        self._peers = Peers(configured_targets(EndpointSettings(config_file=config_file), self._target))
+        self._locks = {name: threading.Lock() for name in catalog.NAMES}
+        self._starting = threading.local()
+        self._running: dict[str, tuple[Host, Addresses, Mapping[str, Any]]] = {}
+        self._loop = LoopThread.acquire()
+        self._closed = False
+
+    def endpoint(self, name: str, **overrides: Any) -> str:
+        """Where a service listens; starts it and what it needs.
+
+        Args:
+            name: short name.
+            overrides: settings that win over all others; they count when the service starts.
+        Raises:
+            InvalidInput: no such service, or a wrong setting.
+            WrongState: it runs with other settings, its libraries are missing, or its store is in use.
+        """
+        if name not in self._locks:
+            catalog.load(name)
+        asked: list[str] = self._starting.__dict__.setdefault("names", [])
+        if name in asked:
+            chain = " -> ".join([*asked, name])
+            raise WrongState(f"services wait for each other while they start: {chain}", kind="service", id=name)
+        asked.append(name)
+        try:
+            with self._locks[name]:
+                return self._endpoint(name, overrides)
+        finally:
+            asked.pop()
+
+    def _endpoint(self, name: str, overrides: Mapping[str, Any]) -> str:
+        if self._closed:
+            raise WrongState("the embedded services are closed", kind="service", id=name, state="closed")
+        found = self._running.get(name)
+        if found is None:
+            found = self._running[name] = (*self._start(name, overrides), overrides)
+        elif overrides and dict(overrides) != dict(found[2]):
+            raise WrongState(
+                f"the {name} service runs in this process with other settings",
+                kind="service",
+                id=name,
+                state="running",
+                reason="OTHER_SETTINGS",
+            )
+        return found[1].service
+
+    def _start(self, name: str, overrides: Mapping[str, Any]) -> tuple[Host, Addresses]:
+        service = catalog.load(name)
+        settings = layered(
+            service.settings,
+            arguments={**overrides, **({"config_file": self._config_file} if self._config_file else {})},
+            section=self._sections.get(name),
+            defaults={"data_dir": self._data_dir},
+        ).model_copy(update=_PRIVATE)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        app = service.bootstrap(settings, self._peers)
+        return self._host(app, settings)
+
+    def _host(self, app: Application, settings: ServiceSettings) -> tuple[Host, Addresses]:
+        host = make_host(app, settings, self._folder)
+        return host, self._loop.run(host.start())
+
+    def _target(self, name: str) -> Target:
+        return Target(self.endpoint(name))
+
+    def close(self) -> None:
+        """Drains the services, callers before the called, and removes what was temporary."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            stack.callback(self._loop.release)
+            stack.callback(self._peers.close)
+            for name in catalog.NAMES:  # unwound backwards: labeling and the controller stop first
+                if name in self._running:
+                    stack.callback(self._stop, self._running[name][0])
+
+    def _stop(self, host: Host) -> None:
+        self._loop.run(host.stop(_DRAIN_SECONDS))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+# Inside one process nobody else can call, so ports, tokens and certificates of the server's settings do not apply.
+_PRIVATE: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "port": 0,
+    "health_port": None,
+    "metrics_port": None,
+    "token": None,
+    "tls_cert_file": None,
+    "tls_key_file": None,
+    "tls_client_ca_file": None,
+    "reflection": False,
+}
