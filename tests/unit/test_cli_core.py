@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gandt.cli import config, exit_codes
+from gandt.cli import configuration, exit_codes
 from gandt.cli.campaign_flags import slug
 from gandt.cli.digits import KNOWN_OTHERS, KNOWN_WANTED, plan_task
 from gandt.cli.main import VERBS, main, split_verb
@@ -55,7 +55,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 def test_init_writes_a_configuration_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["init", "--project", str(tmp_path), "--classes", "owl,hawk", "--target", "owl", "--budget", "20"]
     assert main(arguments) == exit_codes.DONE
-    settings = config.load(tmp_path)
+    settings = configuration.load(tmp_path)
     assert settings.get("project", "classes") == ["owl", "hawk"]
     assert settings.get("project", "budget_usd") == 20.0
     assert settings.get("project", "other_label") == "Other"
@@ -85,7 +85,7 @@ def test_a_campaign_that_cannot_work_is_refused(
 def test_layers_of_configuration(tmp_path: Path) -> None:
     (tmp_path / "gandt.toml").write_text("[project]\nround_size = 60\ngroup_size = 10\n[embedding]\nmodel = 'hog'\n")
     environment = {"GANDT_PROJECT__GROUP_SIZE": "5", "XDG_CONFIG_HOME": str(tmp_path / "none")}
-    settings = config.load(tmp_path, environment=environment)
+    settings = configuration.load(tmp_path, environment=environment)
     assert settings.get("project", "round_size") == 60
     assert settings.get("project", "group_size") == 5
     origins = {key: value.origin for _, key, value in settings.items()}
@@ -108,7 +108,7 @@ def test_layers_of_configuration(tmp_path: Path) -> None:
 def test_a_wrong_configuration_names_the_place(tmp_path: Path, text: str, part: str) -> None:
     (tmp_path / "gandt.toml").write_text(text)
     with pytest.raises(InvalidInput) as caught:
-        config.load(tmp_path, environment={"XDG_CONFIG_HOME": str(tmp_path / "none")})
+        configuration.load(tmp_path, environment={"XDG_CONFIG_HOME": str(tmp_path / "none")})
     assert part in str(caught.value)
     assert "gandt.toml" in str(caught.value)
 

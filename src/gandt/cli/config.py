@@ -1,176 +1,59 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The CLI's configuration: flags > environment > the project's gandt.toml > the user's file > defaults.
+"""Prints every setting in force and where its value comes from.
 
-`[project]` and `[endpoints]` are known here key by key. The sections of the services are
-handed to them and checked there, by the same rule: an unknown key names the nearest one.
+gandt config show                 all sections
+gandt config show embedding       one section
 """
 
 from __future__ import annotations
 
-import difflib
-import os
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import argparse
+import importlib
 
+from gandt.cli import exit_codes
+from gandt.cli.configuration import KEYS, SECRETS, SERVICES
+from gandt.cli.context import Context
 from gandt.domain.errors import InvalidInput
 
-SERVICES = ("embedding", "vectorsearch", "selection", "aggregation", "jobcontroller", "labeling")
-SERVICE_SECTIONS = (*SERVICES, "storage")
 
-# section -> key -> (default, what it is)
-KEYS: dict[str, dict[str, tuple[Any, str]]] = {
-    "project": {
-        "name": ("", "name of the campaign; the folder's name when empty"),
-        "images": ([], "folders that `gandt ingest` reads when none is given"),
-        "classes": ([], "label space, in the order that people see"),
-        "other_label": ("", "the label that means none of these"),
-        "multi_label": (False, "whether an image may carry several labels"),
-        "target_labels": ([], "labels to find more of"),
-        "instructions": ("", "what workers are told"),
-        "budget_usd": (0.0, "most money in all, US dollars"),
-        "price_per_page_usd": (0.0, "pay for one page by one worker, US dollars"),
-        "fee_per_page_usd": (0.0, "the backend's fee for one labeled page, US dollars"),
-        "round_size": (40, "images a round"),
-        "group_size": (20, "images a page"),
-        "workers_per_image": (3, "workers an image at first"),
-        "max_workers_per_image": (5, "most workers an image, with repeats of doubtful ones"),
-        "strategy": ("", "selection strategy; auto when empty"),
-        "control_fraction": (0.1, "share of a round drawn uniformly, in [0, 1]"),
-        "method": ("", "aggregation method; auto when empty"),
-        "gold_fraction": (0.0, "share of a page's tiles that are gold, in [0, 0.5]"),
-        "max_rounds": (0, "most rounds; 0 is no limit"),
-        "max_labels": (0, "most labels bought; 0 is no limit"),
-        "max_answers": (0, "most answers bought; 0 is no limit"),
-        "min_yield": (0.05, "share of targets among main picks below which a round is poor; two poor rounds end it"),
-        "workteam_arn": ("", "work team at the labeling backend; the configured one when empty"),
-        "seed": (0, "seed of all randomness"),
-    },
-    "endpoints": {
-        name: ("", f"HOST:PORT of the {name} service; started in this process when empty") for name in SERVICES
-    },
-}
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["show"], help="what to do")
+    parser.add_argument("section", nargs="?", metavar="SECTION", help="only this section")
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A setting and where it came from."""
-
-    value: Any
-    origin: str
-
-
-class Config:
-    """Settings of the sections that the CLI knows, each with its origin, and the services' raw sections."""
-
-    def __init__(
-        self, values: dict[str, dict[str, Value]], services: dict[str, dict[str, Any]], file: Path | None
-    ) -> None:
-        self._values = values
-        self.services = services
-        self.file = file
-
-    def get(self, section: str, key: str) -> Any:
-        """The value of a known key."""
-        return self._values[section][key].value
-
-    def section(self, name: str) -> dict[str, Any]:
-        """All values of a known section."""
-        return {key: v.value for key, v in self._values[name].items()}
-
-    def items(self) -> list[tuple[str, str, Value]]:
-        """(section, key, value with origin) of all known keys."""
-        return [(section, key, v) for section, keys in self._values.items() for key, v in keys.items()]
-
-
-def load(project: Path, file: str | None = None, environment: Mapping[str, str] | None = None) -> Config:
-    """Reads all layers.
-
-    Args:
-        project: folder whose gandt.toml is read when it is there.
-        file: read this instead; must exist.
-    Raises:
-        InvalidInput: unreadable TOML, an unknown section or key (names the nearest), a value of the wrong type.
-    """
-    environment = os.environ if environment is None else environment
-    values = {s: {k: Value(default, "default") for k, (default, _) in keys.items()} for s, keys in KEYS.items()}
-    services: dict[str, dict[str, Any]] = {name: {} for name in SERVICE_SECTIONS}
-    main_file = Path(file) if file else project / "gandt.toml"
-    user_file = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "gandt" / "config.toml"
-    for path, needed in ((user_file, False), (main_file, bool(file))):
-        for section, content in _read(path, needed).items():
-            _apply(section, content, str(path), values, services)
-    for section in KEYS:
-        prefix = f"GANDT_{section.upper()}__"
-        found = {k[len(prefix) :].lower(): v for k, v in environment.items() if k.startswith(prefix)}
-        _apply(
-            section, {k: _from_text(section, k, v, prefix) for k, v in found.items()}, "environment", values, services
-        )
-    return Config(values, services, main_file if main_file.exists() else None)
-
-
-def _read(path: Path, needed: bool) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if needed:
-            raise InvalidInput(f"there is no configuration file {path}", reason="CONFIG_NOT_FOUND") from None
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise InvalidInput(f"{path} is not valid TOML: {e}", reason="BAD_CONFIG") from e
-    except OSError as e:
-        if not needed and isinstance(e, NotADirectoryError):
-            return {}
-        raise InvalidInput(f"{path} cannot be read: {e.strerror}", reason="BAD_CONFIG") from e
-
-
-def _apply(
-    section: str, content: Any, origin: str, values: dict[str, dict[str, Value]], services: dict[str, dict[str, Any]]
-) -> None:
-    if not isinstance(content, dict):
+def run(args: argparse.Namespace, ctx: Context) -> int:
+    known = [*KEYS, *SERVICES]
+    if args.section and args.section not in known:
         raise InvalidInput(
-            f"{origin}: {section!r} stands outside any section", reason="BAD_CONFIG", fix="put it under [project]"
+            f"there is no section {args.section!r}", reason="UNKNOWN_SETTING", fix=f"known are {', '.join(known)}"
         )
-    if section in services:
-        services[section].update(content)
-        return
-    if section not in values:
-        raise _unknown(f"section [{section}]", section, [*values, *services], origin)
-    for key, value in content.items():
-        if key not in values[section]:
-            raise _unknown(f"key {section}.{key}", key, list(values[section]), origin)
-        values[section][key] = Value(_typed(section, key, value, origin), origin)
+    rows = [row for section in known if args.section in (None, section) for row in _rows(section, ctx)]
+    ctx.out.table(("setting", "value", "from"), [row[:3] for row in rows])
+    if args.json:
+        ctx.out.summary(
+            {"settings": [dict(zip(("key", "value", "origin", "description"), r, strict=True)) for r in rows]}
+        )
+    return exit_codes.DONE
 
 
-def _unknown(what: str, name: str, known: list[str], origin: str) -> InvalidInput:
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-    return InvalidInput(f"{origin}: there is no {what}", field=name, reason="UNKNOWN_SETTING", fix=hint)
-
-
-def _typed(section: str, key: str, value: Any, origin: str) -> Any:
-    default = KEYS[section][key][0]
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not type(default):
-        kind = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}[
-            type(default)
+def _rows(section: str, ctx: Context) -> list[tuple[str, str, str, str]]:
+    """(key, value, origin, description) of one section."""
+    if section in KEYS:
+        return [
+            (f"{section}.{key}", _shown(section, key, value.value), value.origin, KEYS[section][key][1])
+            for name, key, value in ctx.config.items()
+            if name == section
         ]
-        raise InvalidInput(
-            f"{origin}: {section}.{key} is {value!r}, it must be {kind}", field=key, reason="BAD_SETTING"
-        )
-    return value
-
-
-def _from_text(section: str, key: str, text: str, prefix: str) -> Any:
-    default = KEYS[section].get(key, ("",))[0]
     try:
-        if isinstance(default, bool):
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if isinstance(default, list):
-            return [part.strip() for part in text.split(",") if part.strip()]
-        return type(default)(text)
-    except (ValueError, KeyError):
-        raise InvalidInput(f"environment: {prefix}{key.upper()} is {text!r}", field=key, reason="BAD_SETTING") from None
+        settings = importlib.import_module(f"gandt_{section}.settings").Settings
+        from gandt.runtime.settings import describe
+    except ModuleNotFoundError as e:
+        ctx.out.note(f"section [{section}] is left out: the Python package {e.name} is not installed")
+        return []
+    return [(v.key, v.value, v.origin, v.description) for v in describe(settings(config_file=ctx.config.file))]
+
+
+def _shown(section: str, key: str, value: object) -> str:
+    if (section, key) in SECRETS:
+        return "**********" if value else ""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from gandt.cli import config
+from gandt.cli import configuration
 from gandt.cli.output import Output
 from gandt.domain.errors import InvalidInput, WrongState
 
@@ -42,7 +42,9 @@ class Context:
         endpoint: HOST:PORT given on the command line, or "".
     """
 
-    def __init__(self, project_dir: Path, out: Output, settings: config.Config, seed: int, endpoint: str) -> None:
+    def __init__(
+        self, project_dir: Path, out: Output, settings: configuration.Config, seed: int, endpoint: str
+    ) -> None:
         self.project_dir = project_dir
         self.out = out
         self.config = settings
@@ -57,7 +59,7 @@ class Context:
         project = Path(args.project)
         if project.exists() and not project.is_dir():
             raise InvalidInput(f"--project {project} is not a folder", field="project", reason="NOT_A_FOLDER")
-        settings = config.load(project, args.config)
+        settings = configuration.load(project, args.config)
         seed = settings.get("project", "seed") if args.seed is None else args.seed
         if not 0 <= seed < 2**63:
             raise InvalidInput(f"--seed is {seed}, it must be 0 or more", field="seed", reason="BAD_SEED")
@@ -108,8 +110,18 @@ class Context:
         from gandt.client.connection import connect
 
         client = getattr(importlib.import_module(f"gandt.client.{service}"), _CLIENTS[service])
-        channel = self._stack.enter_context(connect(self._endpoint(service, overrides or {}), service=service))
-        return client(channel)
+        remote = self.endpoint or self.config.get("endpoints", service)
+        if remote:
+            channel = connect(remote, self.config.get("endpoints", "token") or None, self._tls(), service=service)
+        else:
+            channel = connect(self._local(service, overrides or {}), service=service)
+        return client(self._stack.enter_context(channel))
+
+    def _tls(self) -> Any:
+        from gandt.client.connection import Tls
+
+        files = [self.config.get("endpoints", key) for key in ("tls_ca_file", "tls_cert_file", "tls_key_file")]
+        return Tls(*(Path(f) if f else None for f in files)) if files[0] else None
 
     def embedded_url(self) -> str:
         """Address of the labeling service that this process runs or that `gandt serve` runs; "" when there is none."""
@@ -123,10 +135,7 @@ class Context:
 
         return read(self.project_dir)
 
-    def _endpoint(self, service: str, overrides: Mapping[str, Any]) -> str:
-        configured = self.endpoint or self.config.get("endpoints", service)
-        if configured:
-            return str(configured)
+    def _local(self, service: str, overrides: Mapping[str, Any]) -> str:
         served = self._served()
         if served is not None and not overrides and service in served.endpoints:
             return str(served.endpoints[service])
@@ -138,7 +147,8 @@ class Context:
             from gandt.embedded.services import EmbeddedServices
 
             project = self.project_dir if self.state_dir.is_dir() else None
-            self._embedded = self._stack.enter_context(EmbeddedServices(project, self.config.services))
+            services = EmbeddedServices(project, self.config.services, self.config.file)
+            self._embedded = self._stack.enter_context(services)
         return self._embedded
 
     def __enter__(self) -> Self:

@@ -11,7 +11,7 @@ import json
 
 from gandt.cli import exit_codes
 from gandt.cli.campaign_flags import add_flags, ensure_project, spec_from
-from gandt.cli.config import KEYS
+from gandt.cli.configuration import KEYS
 from gandt.cli.context import Context
 from gandt.domain.errors import AlreadyExists
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gandt.cli.config import SERVICES
+from gandt.cli.configuration import SERVICES
 from gandt.cli.context import Context
 from gandt.domain.errors import InvalidInput
 
