@@ -47,6 +47,8 @@ class Addresses:
 class Host(Protocol):
     """A service on its ports."""
 
+    addresses: Addresses
+
     async def start(self) -> Addresses:
         """Binds, warms up and serves."""
         ...
@@ -74,6 +76,8 @@ class GrpcHost:
         self._pool = WorkPool(settings.workers, settings.streams, settings.queue, name=app.name)
         self._servers: list[grpc.aio.Server] = []
         self._page: MetricsPage | None = None
+        self._stopped = False
+        self.addresses = Addresses("")
 
     async def start(self) -> Addresses:
         """Takes the ports, then prepares the service, then lets calls in.
@@ -83,7 +87,8 @@ class GrpcHost:
             InvalidInput: a TLS file cannot be read.
         """
         try:
-            return await self._start()
+            self.addresses = await self._start()
+            return self.addresses
         except BaseException:
             await self.stop(0)
             raise
@@ -138,7 +143,10 @@ class GrpcHost:
         return f"http://{authority(settings.host, self._page.port)}/metrics"
 
     async def stop(self, drain_seconds: float | None = None) -> bool:
-        """Health says NOT_SERVING, running calls finish, then everything closes."""
+        """Health says NOT_SERVING, running calls finish, then everything closes; a second call does nothing."""
+        if self._stopped:
+            return True
+        self._stopped = True
         seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
         self._lifecycle.state = State.DRAINING
         await self._health.set(self._app.grpc_service, _NOT_SERVING)

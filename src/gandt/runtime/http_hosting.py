@@ -41,6 +41,8 @@ class HttpHost:
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._page: MetricsPage | None = None
+        self._stopped = False
+        self.addresses = Addresses("")
 
     async def start(self) -> Addresses:
         """Takes the ports, warms up, serves.
@@ -49,7 +51,8 @@ class HttpHost:
             WrongState: a port is taken.
         """
         try:
-            return await self._start()
+            self.addresses = await self._start()
+            return self.addresses
         except BaseException:
             await self.stop(0)
             raise
@@ -77,7 +80,10 @@ class HttpHost:
         return Addresses(f"{scheme}://{authority(settings.host, listener.getsockname()[1])}", "", page)
 
     async def stop(self, drain_seconds: float | None = None) -> bool:
-        """Takes no new connection, finishes running requests, closes."""
+        """Takes no new connection, finishes running requests, closes; a second call does nothing."""
+        if self._stopped:
+            return True
+        self._stopped = True
         seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
         self._lifecycle.state = State.DRAINING
         if self._server is not None and self._serving is not None:

@@ -77,73 +77,80 @@ def run(served: Served, on_serving: OnServing | None = None, on_draining: Callab
     Raises:
         GandtError: one of them cannot start; the others have been stopped.
     """
-    code = asyncio.run(_until_signal(served, on_serving, on_draining))
-    if code is not None:
+    if not asyncio.run(_until_signal(served, on_serving, on_draining)):
         # A thread that ignores its deadline would keep the interpreter waiting for ever.
         logging.shutdown()
         sys.stdout.flush()
-        os._exit(code)
+        os._exit(0)
     return 0
 
 
 async def _until_signal(served: Served, on_serving: OnServing | None, on_draining: Callable[[], None] | None) -> bool:
-    loop = asyncio.get_running_loop()
-    stop, hurry = asyncio.Event(), asyncio.Event()
-
-    def signaled() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signaled)
-    hosts = {app.name: make_host(app, settings) for app, settings in served}
-    started: list[Host] = []
+    """Serves and stops; False when a thread was left behind."""
+    stop = _on_signal()
+    hosts = [make_host(app, settings) for app, settings in served]
     addresses: dict[str, Addresses] = {}
     try:
-        for app, settings in served:
+        for host, (app, settings) in zip(hosts, served, strict=True):
             _warn_when_open(app, settings)
-            host = hosts[app.name]
-            starting = asyncio.ensure_future(host.start())
-            stopping = asyncio.ensure_future(stop.wait())
-            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            if not starting.done():
-                starting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await starting
+            if not await _start(host, stop):
                 break
-            addresses[app.name] = await starting
-            started.append(host)
-            log.info("serving", extra={"service": app.name, "address": addresses[app.name].service})
+            addresses[app.name] = host.addresses
+            log.info("serving", extra={"service": app.name, "address": host.addresses.service})
         else:
             if on_serving is not None:
                 await asyncio.to_thread(on_serving, addresses)
             await stop.wait()
-            log.info("draining")
-            if on_draining is not None:
-                await asyncio.to_thread(on_draining)
+        log.info("draining")
+        if on_draining is not None:
+            await asyncio.to_thread(on_draining)
     finally:
-        code = await _stop_all(started, max((settings.drain_seconds for _, settings in served), default=0.0), hurry)
+        ended = await _stop_all(hosts, max((settings.drain_seconds for _, settings in served), default=0.0))
     log.info("stopped")
-    return code
+    return ended
 
 
-async def _stop_all(hosts: Sequence[Host], seconds: float, hurry: asyncio.Event) -> int | None:
-    """Stops callers before the called, within one drain time for all; a second signal cuts it short."""
+def _on_signal() -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process where it stands."""
+    stop = asyncio.Event()
+
+    def signaled() -> None:
+        if stop.is_set():
+            os._exit(INTERRUPTED)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signaled)
+    return stop
+
+
+async def _start(host: Host, stop: asyncio.Event) -> bool:
+    """Starts a service unless a signal comes first; False then."""
+    starting = asyncio.ensure_future(host.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if starting.done():
+        await starting
+        return True
+    starting.cancel()
+    await asyncio.wait((starting,))
+    return False
+
+
+async def _stop_all(hosts: Sequence[Host], seconds: float) -> bool:
+    """Stops callers before the called, within one drain time for all; False when a thread was left behind."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + seconds
-    code = None
+    ended = True
     for host in reversed(hosts):
         stopping = asyncio.ensure_future(host.stop(max(0.0, ends_at - loop.time())))
-        hurried = asyncio.ensure_future(hurry.wait())
-        await asyncio.wait((stopping, hurried), return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.done():
-            return INTERRUPTED
-        hurried.cancel()
-        if error := stopping.exception():
+        await asyncio.wait((stopping,))
+        if error := stopping.exception():  # the others must still be stopped
             log.error("a service did not close", exc_info=error)
-        elif not stopping.result():
-            code = 0
-    return code
+        else:
+            ended = stopping.result() and ended
+    return ended
 
 
 class ServerThread:
@@ -188,8 +195,8 @@ class ServerThread:
         if loop is None:
             return
         try:
-            for name in self.addresses:
-                loop.run(self._hosts[name].stop(drain_seconds))
+            for host in reversed(self._hosts.values()):
+                loop.run(host.stop(drain_seconds))
         finally:
             loop.release()
 
