@@ -121,7 +121,8 @@ class Context:
         from gandt.client.connection import Tls
 
         files = [self.config.get("endpoints", key) for key in ("tls_ca_file", "tls_cert_file", "tls_key_file")]
-        return Tls(*(Path(f) if f else None for f in files)) if files[0] else None
+        ca, cert, key = (Path(f) if f else None for f in files)
+        return Tls(ca, cert, key) if ca else None
 
     def embedded_url(self) -> str:
         """Address of the labeling service that this process runs or that `gandt serve` runs; "" when there is none."""
