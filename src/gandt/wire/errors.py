@@ -51,10 +51,10 @@ _BARE_CODES: dict[grpc.StatusCode, type[GandtError]] = {
 _BY_NAME = {cls.__name__: cls for cls in CODES}
 _ATTRIBUTES = ("field", "kind", "id", "state", "backend")
 
-# Trailing metadata has a hard limit (8 KiB by default, and the text travels twice).
-_MAX_TEXT = 1500
-_MAX_FACT = 256
-_MAX_FACTS = 16
+# Bytes. Stock clients take 8 KiB of trailing metadata, and the text travels twice, once percent-encoded.
+_MAX_TEXT = 800
+_MAX_FACT = 200
+_MAX_FACTS = 8
 
 
 def code_of(error: GandtError) -> grpc.StatusCode:
@@ -170,4 +170,5 @@ def _detail(status: status_pb2.Status, empty: M) -> M | None:
 
 
 def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    encoded = text.encode()
+    return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "..."
