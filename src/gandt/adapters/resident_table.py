@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One collection in memory: vectors in fixed segments, ids, and columns of fields.
+
+Rows are only ever appended. A new version of an item is a new row, and the old one is marked dead; so a
+reader holds an immutable view (a row count and the marks of that moment) and never waits for a writer
+longer than a row takes to copy. When dead rows pile up the table is rewritten beside the old one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gandt.domain import filters
+from gandt.domain.fields import Column, kind_of
+from gandt.domain.filters import Filter
+from gandt.domain.search import Block, Corpus
+from gandt.domain.search_records import Fields, ItemSet
+from gandt.domain.vectors import VectorSet
+
+SEGMENT_BYTES = 32 << 20  # appended to without moving what is there; untouched pages cost nothing
+MAX_DEAD_SHARE = 0.25
+MIN_DEAD_ROWS = 1024
+
+
+class View:
+    """The table at one moment.
+
+    Attributes:
+        generation: of the collection then.
+        items: living rows.
+    """
+
+    def __init__(
+        self,
+        ids: list[str],
+        blocks: tuple[Block, ...],
+        alive: NDArray[np.bool_],
+        columns: dict[str, Column],
+        generation: int,
+        items: int,
+    ) -> None:
+        self.generation = generation
+        self.items = items
+        self._ids = ids
+        self._blocks = blocks
+        self._alive = alive
+        self._columns = columns
+        self._ordered: NDArray[np.int64] | None = None
+
+    def corpus(self, condition: Filter | None, rows: dict[str, int]) -> Corpus:
+        """What a search may find; `rows` holds the rows of all ids that the condition names."""
+        keep = self._alive
+        if condition is not None:
+            keep = keep & filters.mask(condition, len(keep), self._columns, rows.get)
+        return Corpus(self._ids, self._blocks, keep)
+
+    def ordered(self, keep: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """i64: the rows of a mask in id order."""
+        if self._ordered is None:
+            living = np.flatnonzero(self._alive)
+            self._ordered = np.array(sorted(living.tolist(), key=self._ids.__getitem__), np.int64)
+        return self._ordered[keep[self._ordered]]
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """f32[R, D]: copies of some rows."""
+        return Corpus(self._ids, self._blocks, self._alive).vectors(rows)
+
+    def ids(self, rows: Iterable[int]) -> list[str]:
+        """The ids of some rows."""
+        return [self._ids[row] for row in rows]
+
+    def fields(self, row: int) -> Fields:
+        """The fields of one row."""
+        found = ((name, column.value(row)) for name, column in self._columns.items())
+        return {name: value for name, value in found if value is not None}
+
+    def items_of(self, rows: NDArray[np.int64], model_id: str, with_vectors: bool, with_fields: bool) -> ItemSet:
+        """Some rows as items."""
+        matrix = self.vectors(rows) if with_vectors else np.zeros((len(rows), 0), np.float32)
+        fields = tuple(self.fields(row) for row in rows.tolist()) if with_fields else ()
+        return ItemSet(VectorSet(self.ids(rows.tolist()), matrix, model_id), fields)
+
+
+class ResidentTable:
+    """A growing table. One writer at a time; any number of readers.
+
+    Args:
+        dim: numbers in a vector.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._dim = dim
+        self._segment_rows = max(256, SEGMENT_BYTES // (4 * dim))
+        self._lock = threading.Lock()
+        self._reset()
+        self._publish(0)
+
+    def _reset(self) -> None:
+        self._segments: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        self._ids: list[str] = []
+        self._row_of: dict[str, int] = {}
+        self._alive = np.zeros(0, np.bool_)
+        self._columns: dict[str, Column] = {}
+
+    @property
+    def view(self) -> View:
+        """The table now."""
+        return self._view
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the rows held, dead ones included (ids and fields apart)."""
+        return len(self._ids) * (4 * self._dim + 5)
+
+    def look_up(self, ids: Iterable[str]) -> tuple[View, dict[str, int]]:
+        """The table now, and the rows of those ids that it holds."""
+        with self._lock:
+            return self._view, {image_id: row for image_id in ids if (row := self._row_of.get(image_id)) is not None}
+
+    def changed(self, items: ItemSet) -> NDArray[np.int64]:
+        """i64: positions of the items that are not stored as they are."""
+        view, rows = self.look_up(items.ids)
+        known = np.array([rows.get(image_id, -1) for image_id in items.ids], np.int64)
+        same = known >= 0
+        if same.any():
+            stored = view.vectors(known[same]).view(np.uint32)  # bit patterns: -0.0 is not 0.0
+            given = np.ascontiguousarray(items.vectors.matrix[same], np.float32).view(np.uint32)
+            same[same] = (stored == given).all(axis=1)
+        for position in np.flatnonzero(same).tolist():
+            given_fields = items.fields[position] if items.fields else {}
+            same[position] = _equal(view.fields(int(known[position])), given_fields)
+        return np.flatnonzero(~same)
+
+    def append(self, items: ItemSet, generation: int) -> None:
+        """Insert or replace items with distinct ids."""
+        with self._lock:
+            start = len(self._ids)
+            self._extend_alive(start + len(items))
+            self._write(items.vectors.matrix, start)
+            for offset, image_id in enumerate(items.ids):
+                old = self._row_of.get(image_id)
+                if old is not None:
+                    self._alive[old] = False
+                self._row_of[image_id] = start + offset
+            for offset, fields in enumerate(items.fields):
+                for name, value in fields.items():
+                    self._columns.setdefault(name, Column()).set(start + offset, value)
+            self._ids.extend(items.ids)
+            self._alive[start : start + len(items)] = True
+            self._publish(generation)
+        self.compact()
+
+    def remove(self, ids: Sequence[str], generation: int) -> None:
+        """Forget items; each must be there."""
+        with self._lock:
+            for image_id in ids:
+                self._alive[self._row_of.pop(image_id)] = False
+            self._publish(generation)
+        self.compact()
+
+    def advance(self, generation: int) -> None:
+        """Set the generation without a change."""
+        with self._lock:
+            self._publish(generation)
+
+    def compact(self, force: bool = False) -> None:
+        """Rewrite the table without dead rows when they are many. Only the writer calls it."""
+        view = self._view
+        dead = len(self._ids) - view.items
+        if not dead or (not force and (dead < MIN_DEAD_ROWS or dead < MAX_DEAD_SHARE * len(self._ids))):
+            return
+        fresh = ResidentTable(self._dim)
+        rows = np.flatnonzero(self._alive[: len(self._ids)])
+        for start in range(0, len(rows), 4096):
+            fresh.append(view.items_of(rows[start : start + 4096], "", True, True), view.generation)
+        with self._lock:
+            self._segments, self._ids, self._row_of = fresh._segments, fresh._ids, fresh._row_of
+            self._alive, self._columns = fresh._alive, fresh._columns
+            self._publish(view.generation)
+
+    def _extend_alive(self, rows: int) -> None:
+        if rows > len(self._alive):
+            grown = np.zeros(max(1024, rows, 2 * len(self._alive)), np.bool_)
+            grown[: len(self._alive)] = self._alive
+            self._alive = grown
+
+    def _write(self, matrix: NDArray[np.floating], start: int) -> None:
+        done = 0
+        while done < len(matrix):
+            segment, inside = divmod(start + done, self._segment_rows)
+            if segment == len(self._segments):
+                room = self._segment_rows
+                self._segments.append((np.empty((room, self._dim), np.float32), np.empty(room, np.float32)))
+            vectors, scales = self._segments[segment]
+            part = matrix[done : done + self._segment_rows - inside]
+            vectors[inside : inside + len(part)] = part
+            lengths = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64))
+            scales[inside : inside + len(part)] = 1.0 / lengths
+            done += len(part)
+
+    def _publish(self, generation: int) -> None:
+        rows, blocks = len(self._ids), []
+        for number, (vectors, scales) in enumerate(self._segments):
+            start = number * self._segment_rows
+            used = min(self._segment_rows, rows - start)
+            blocks.append(Block(start, vectors[:used], scales[:used]))
+        alive = self._alive[:rows].copy()
+        self._view = View(self._ids, tuple(blocks), alive, dict(self._columns), generation, len(self._row_of))
+
+
+def _equal(stored: Fields, given: Fields) -> bool:
+    """Whether two items have the same fields, kinds included: 1, 1.0 and True differ."""
+    return stored.keys() == given.keys() and all(
+        kind_of(value) == kind_of(given[name]) and value == given[name] for name, value in stored.items()
+    )

@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The VectorStore that answers from memory and writes through to a journal.
+
+The journal is the truth: a change reaches memory after the journal has it, and memory is loaded from it.
+One writer lock a collection; readers take no part in it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gandt.adapters.resident_table import ResidentTable, View
+from gandt.domain.errors import AlreadyExists, CorruptData, NotFound, WrongState
+from gandt.domain.filters import Filter, ids_in
+from gandt.domain.near_duplicates import MatrixView
+from gandt.domain.search import Corpus, Ranked, nearest, nearest_to_examples
+from gandt.domain.search_records import (
+    Collection,
+    Deleted,
+    ExampleVectors,
+    Found,
+    Hit,
+    Hits,
+    ItemSet,
+    NearestQuery,
+    Scan,
+    SearchAnswer,
+)
+from gandt.domain.vectors import VectorSet
+
+DEFAULT_RESIDENT_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCollection:
+    """A collection as its journal knows it: `items` is counted there, `generation` is the last one it noted."""
+
+    name: str
+    dim: int
+    model_id: str
+    items: int
+    generation: int
+
+
+class Journal(Protocol):
+    """What a resident store needs from a durable one. Called by one thread a collection."""
+
+    def open(self) -> list[StoredCollection]:
+        """Takes the store and says what it holds."""
+        ...
+
+    def close(self) -> None:
+        """Makes everything durable and lets go."""
+        ...
+
+    def create(self, name: str, dim: int, model_id: str) -> None:
+        """Adds an empty collection."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Removes a collection."""
+        ...
+
+    def load(self, name: str) -> Iterator[tuple[ItemSet, int]]:
+        """All items in any order, in blocks, each with the largest generation in it."""
+        ...
+
+    def write(self, name: str, items: ItemSet, generation: int) -> None:
+        """Inserts or replaces items, all of them or (by raising) perhaps some."""
+        ...
+
+    def delete(self, name: str, ids: Sequence[str], generation: int) -> None:
+        """Deletes items that exist, and notes the generation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Resident:
+    name: str
+    model_id: str
+    dim: int
+    table: ResidentTable
+    writer: threading.Lock
+
+
+class ResidentVectors:
+    """Collections in memory over a journal.
+
+    Args:
+        journal: where they are durable.
+        max_resident_bytes: most bytes of vectors to hold in memory, over all collections.
+    """
+
+    def __init__(self, journal: Journal, max_resident_bytes: int = DEFAULT_RESIDENT_BYTES) -> None:
+        self._journal = journal
+        self._limit = max_resident_bytes
+        self._collections: dict[str, _Resident] = {}
+        self._suspects: set[str] = set()  # collections whose last write failed
+        self._lock = threading.RLock()  # the list of collections, opening and closing
+        self._opened = False
+        self._closed = False
+
+    def open(self) -> None:
+        """See the port."""
+        with self._lock:
+            if self._closed:
+                raise WrongState("the vector store is closed", kind="store", state="closed", reason="STORE_CLOSED")
+            if self._opened:
+                return
+            stored = self._journal.open()
+            try:
+                for collection in stored:
+                    self._load(collection)
+            except BaseException:
+                self._collections.clear()
+                self._journal.close()
+                raise
+            self._opened = True
+
+    def close(self) -> None:
+        """See the port."""
+        with self._lock:
+            self._closed = True
+            if not self._opened:
+                return
+            self._opened = False
+            collections = list(self._collections.values())
+        with ExitStack() as writers:  # running writes end first; waiting ones then learn that the store is closed
+            for resident in collections:
+                writers.enter_context(resident.writer)
+            self._journal.close()
+
+    def create_collection(self, name: str, dim: int, model_id: str) -> Collection:
+        """See the port."""
+        self.open()
+        with self._lock:
+            known = self._collections.get(name)
+            if known is None:
+                self._journal.create(name, dim, model_id)
+                known = self._collections[name] = _Resident(name, model_id, dim, ResidentTable(dim), threading.Lock())
+        if (known.dim, known.model_id) != (dim, model_id):
+            raise AlreadyExists(
+                f"collection {name} exists with dim {known.dim} and model {known.model_id!r}, "
+                f"not with dim {dim} and model {model_id!r}",
+                kind="collection",
+                id=name,
+                fix="choose another name, one a model",
+            )
+        return _described(known)
+
+    def get_collection(self, name: str) -> Collection:
+        """See the port."""
+        return _described(self._resident(name))
+
+    def list_collections(self) -> list[Collection]:
+        """See the port."""
+        self.open()
+        with self._lock:
+            residents = sorted(self._collections.values(), key=lambda resident: resident.name)
+        return [_described(resident) for resident in residents]
+
+    def delete_collection(self, name: str) -> int:
+        """See the port."""
+        with self._writing(name) as resident, self._lock:
+            self._journal.drop(name)
+            del self._collections[name]
+            self._suspects.discard(name)
+        return resident.table.view.items
+
+    def upsert(self, name: str, items: ItemSet) -> int:
+        """See the port."""
+        with self._writing(name) as resident:
+            table = resident.table
+            changed = table.changed(items)
+            if not len(changed):
+                return table.view.generation
+            items = _taken(items, changed)
+            self._make_room(resident, len(items))
+            generation = table.view.generation + 1
+            with self._suspecting(name):
+                self._journal.write(name, items, generation)
+                table.append(items, generation)
+            return generation
+
+    def delete(self, name: str, ids: Sequence[str]) -> Deleted:
+        """See the port."""
+        with self._writing(name) as resident:
+            view, rows = resident.table.look_up(ids)
+            existing = tuple(dict.fromkeys(image_id for image_id in ids if image_id in rows))
+            if not existing:
+                return Deleted((), view.generation)
+            generation = view.generation + 1
+            with self._suspecting(name):
+                self._journal.delete(name, existing, generation)
+                resident.table.remove(existing, generation)
+            return Deleted(existing, generation)
+
+    def fetch(self, name: str, ids: Sequence[str], with_fields: bool = False) -> Found:
+        """See the port."""
+        resident = self._resident(name)
+        view, rows = resident.table.look_up(ids)
+        found = np.array([rows[image_id] for image_id in ids if image_id in rows], np.int64)
+        missing = tuple(image_id for image_id in ids if image_id not in rows)
+        return Found(self._items(resident, view, found, True, with_fields), missing)
+
+    def scan(
+        self,
+        name: str,
+        condition: Filter | None = None,
+        after_id: str = "",
+        block_rows: int = 1000,
+        with_vectors: bool = True,
+        with_fields: bool = False,
+    ) -> Scan:
+        """See the port."""
+        resident = self._resident(name)
+        view, corpus = self._corpus(resident, condition)
+        rows = view.ordered(corpus.keep)
+        if after_id:
+            rows = rows[_first_after(corpus.ids, rows, after_id) :]
+
+        def blocks() -> Iterator[ItemSet]:
+            for start in range(0, len(rows), block_rows):
+                yield self._items(resident, view, rows[start : start + block_rows], with_vectors, with_fields)
+
+        return Scan(resident.dim, view.generation, len(rows), blocks())
+
+    def nearest(self, name: str, query: NearestQuery) -> SearchAnswer:
+        """See the port."""
+        resident = self._resident(name)
+        named = ids_in(query.condition).union(*query.excluded)
+        view, rows = resident.table.look_up(named)
+        corpus = view.corpus(query.condition, rows)
+        excluded = [_rows_of(ids, rows) for ids in query.excluded]
+        if isinstance(query.queries, ExampleVectors):
+            drop = excluded[0] if excluded else None
+            ranked = [nearest_to_examples(corpus, query.queries, query.k, query.min_score, drop)]
+        else:
+            ranked = nearest(corpus, query.queries, query.k, query.min_score, excluded)
+        return SearchAnswer(
+            results=tuple(self._hits(resident, view, hits, query) for hits in ranked),
+            exact=True,
+            candidates=int(corpus.keep.sum()),
+            index="resident",
+            generation=view.generation,
+        )
+
+    def matrix(self, name: str, condition: Filter | None = None) -> MatrixView:
+        """See the port."""
+        resident = self._resident(name)
+        view, corpus = self._corpus(resident, condition)
+        rows = view.ordered(corpus.keep)
+        return MatrixView(view.ids(rows.tolist()), lambda some: view.vectors(rows[some]), view.generation)
+
+    # ---- inside ----
+
+    def _resident(self, name: str) -> _Resident:
+        self.open()
+        with self._lock:
+            if name in self._suspects:
+                self._reload(name)
+            resident = self._collections.get(name)
+        if resident is None:
+            raise NotFound(
+                f"collection {name} does not exist",
+                kind="collection",
+                id=name,
+                reason="COLLECTION_NOT_FOUND",
+                fix="create it first",
+            )
+        return resident
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[_Resident]:
+        """The collection, with its writer lock held."""
+        while True:
+            resident = self._resident(name)
+            with resident.writer:
+                if self._resident(name) is resident:  # not deleted or read again while we waited
+                    yield resident
+                    return
+
+    @contextmanager
+    def _suspecting(self, name: str) -> Iterator[None]:
+        """When a write fails half way, memory is read from the journal again before anybody sees it."""
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._suspects.add(name)
+            raise
+
+    def _load(self, stored: StoredCollection) -> None:
+        self._check_limit(stored.name, stored.dim, stored.items)
+        table = ResidentTable(stored.dim)
+        generation = stored.generation
+        for items, newest in self._journal.load(stored.name):
+            table.append(items, 0)
+            generation = max(generation, newest)
+        if table.view.items != stored.items:
+            raise CorruptData(
+                f"collection {stored.name} holds {table.view.items} items, its store counts {stored.items}",
+                kind="collection",
+                id=stored.name,
+                reason="COUNT_MISMATCH",
+                fix="restore the folder from a backup, or delete the collection and embed again",
+            )
+        table.advance(generation)
+        self._collections[stored.name] = _Resident(stored.name, stored.model_id, stored.dim, table, threading.Lock())
+
+    def _make_room(self, resident: _Resident, rows: int) -> None:
+        try:
+            self._check_limit(resident.name, resident.dim, rows)
+        except WrongState:
+            resident.table.compact(force=True)
+            self._check_limit(resident.name, resident.dim, rows)
+
+    def _check_limit(self, name: str, dim: int, rows: int) -> None:
+        with self._lock:
+            used = sum(resident.table.bytes for resident in self._collections.values())
+        needed = used + rows * (4 * dim + 5)
+        if needed > self._limit:
+            raise WrongState(
+                f"collection {name} would need {needed:,} bytes of memory with all others, "
+                f"max_resident_bytes is {self._limit:,}",
+                kind="collection",
+                id=name,
+                state="full",
+                reason="RESIDENT_MEMORY_FULL",
+                fix="raise max_resident_bytes, use a Milvus server (milvus_uri), or embed with a projection to fewer "
+                "dimensions",
+            )
+
+    def _reload(self, name: str) -> None:
+        """Read one collection again; the store's lock is held."""
+        old = self._collections[name]
+        table = ResidentTable(old.dim)
+        generation = old.table.view.generation + 1  # what the failed write may have left behind
+        for items, newest in self._journal.load(name):
+            table.append(items, 0)
+            generation = max(generation, newest)
+        table.advance(generation)
+        self._collections[name] = _Resident(name, old.model_id, old.dim, table, threading.Lock())
+        self._suspects.discard(name)
+
+    def _corpus(self, resident: _Resident, condition: Filter | None) -> tuple[View, Corpus]:
+        view, rows = resident.table.look_up(ids_in(condition))
+        return view, view.corpus(condition, rows)
+
+    def _items(
+        self, resident: _Resident, view: View, rows: NDArray[np.int64], with_vectors: bool, with_fields: bool
+    ) -> ItemSet:
+        if len(rows) or not with_vectors:
+            return view.items_of(rows, resident.model_id, with_vectors, with_fields)
+        return ItemSet(VectorSet([], np.zeros((0, resident.dim), np.float32), resident.model_id))
+
+    def _hits(self, resident: _Resident, view: View, ranked: Ranked, query: NearestQuery) -> Hits:
+        rows = ranked.rows.tolist()
+        hits = tuple(
+            Hit(image_id, float(score), view.fields(row) if query.with_fields else {})
+            for image_id, score, row in zip(view.ids(rows), ranked.scores, rows, strict=True)
+        )
+        items = self._items(resident, view, ranked.rows, True, False) if query.with_vectors else None
+        return Hits(hits, items.vectors if items is not None else None)
+
+
+def _described(resident: _Resident) -> Collection:
+    view = resident.table.view
+    return Collection(resident.name, resident.dim, resident.model_id, view.items, view.generation)
+
+
+def _taken(items: ItemSet, positions: NDArray[np.int64]) -> ItemSet:
+    if len(positions) == len(items):
+        return items
+    ids = [items.ids[position] for position in positions.tolist()]
+    fields = tuple(items.fields[position] for position in positions.tolist()) if items.fields else ()
+    return ItemSet(VectorSet(ids, items.vectors.matrix[positions], items.vectors.model_id), fields)
+
+
+def _rows_of(ids: Iterable[str], rows: dict[str, int]) -> NDArray[np.int64]:
+    return np.array([rows[image_id] for image_id in ids if image_id in rows], np.int64)
+
+
+def _first_after(ids: Sequence[str], rows: NDArray[np.int64], after_id: str) -> int:
+    low, high = 0, len(rows)
+    while low < high:
+        middle = (low + high) // 2
+        if ids[int(rows[middle])] <= after_id:
+            low = middle + 1
+        else:
+            high = middle
+    return low
