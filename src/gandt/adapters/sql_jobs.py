@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO
 
 from sqlalchemy import func, select, update
 
@@ -34,8 +36,26 @@ class SqlJobs(CatalogRows, CampaignRows, RoundRows, LabelingRows, AnswerRows, La
         CorruptData: the file is no database.
     """
 
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._lock_file: IO[str] | None = None
+
+    def close(self) -> None:
+        """Close all connections and give the lease back."""
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+        super().close()
+
     def take_lease(self, name: str, holder: str, now: datetime, seconds: float) -> bool:
-        """Take or renew a lease; False while another holder has it."""
+        """Take or renew a lease; False while another holder has it.
+
+        On one machine it is a lock on a file beside the database, which ends with its process, however that ends;
+        in PostgreSQL it is a row that runs out after `seconds`.
+        """
+        path = self.database_file
+        if not self.locks_rows:
+            return path is None or self._lock_beside(path.with_name(f"{path.name}.{name}.lock"))
         until = to_micros(now + timedelta(seconds=seconds))
         free = (leases.c.holder == holder) | (leases.c.expires_at <= to_micros(now))
         with self.write() as connection:
@@ -47,9 +67,26 @@ class SqlJobs(CatalogRows, CampaignRows, RoundRows, LabelingRows, AnswerRows, La
 
     def drop_lease(self, name: str, holder: str) -> None:
         """Give a lease back at once, so that another holder need not wait."""
+        if not self.locks_rows:
+            if self._lock_file is not None:
+                self._lock_file.close()
+                self._lock_file = None
+            return
         with self.write() as connection:
             here = (leases.c.name == name) & (leases.c.holder == holder)
             connection.execute(update(leases).where(here).values(expires_at=0))
+
+    def _lock_beside(self, path: Path) -> bool:
+        if self._lock_file is not None:
+            return True
+        file = path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._lock_file = file
+        return True
 
     def create_embedding_job(self, job: EmbeddingJob, request_id: str) -> EmbeddingJob:
         """Store an embedding job; the same request id returns the one that it made."""

@@ -115,6 +115,13 @@ class SqlStore:
         """Whether SELECT ... FOR UPDATE exists (PostgreSQL); SQLite locks the whole store when a writer begins."""
         return self._engine.dialect.name == "postgresql"
 
+    @property
+    def database_file(self) -> Path | None:
+        """SQLite's file; None for a database in memory or on a server."""
+        name = self._engine.url.database
+        is_file = not self.locks_rows and name and name != ":memory:"
+        return Path(name) if is_file and name else None
+
     def _migrate(self) -> None:
         from alembic import command
         from alembic.config import Config

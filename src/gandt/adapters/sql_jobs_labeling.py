@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -143,6 +143,16 @@ class LabelingRows(SqlStore):
             query = select(job_images.c.image_id, job_images.c.page).where(job_images.c.job_name == job_name)
             return {row.image_id: row.page for row in connection.execute(query)}
 
+    def asked_images(self, campaign_id: str) -> set[str]:
+        """Every image that any job of a campaign asked about, gold included."""
+        query = (
+            select(job_images.c.image_id)
+            .select_from(job_images.join(jobs, jobs.c.job_name == job_images.c.job_name))
+            .where(jobs.c.campaign_id == campaign_id)
+        )
+        with self.read() as connection:
+            return set(connection.scalars(query))
+
     def change_job(
         self, job_name: str, change: Callable[[LabelingJob], LabelingJob], now: datetime, quiet: bool = False
     ) -> LabelingJob:
@@ -163,10 +173,13 @@ class LabelingRows(SqlStore):
                 touch(connection, before.campaign_id, now)
             return _job(connection, _job_row(connection, job_name))
 
-    def settle_job(self, settled: LabelingJob, failed_images: Sequence[str], now: datetime) -> LabelingJob:
+    def settle_job(self, settled: LabelingJob, failed_images: Mapping[str, int], now: datetime) -> LabelingJob:
         """End a job: its real cost instead of its reservation, its counts, and the images whose page failed.
 
         Doing it again changes nothing: a job is settled once.
+
+        Args:
+            failed_images: how many failures each counts for.
         """
         with self.write() as connection:
             before = _job(connection, _job_row(connection, settled.job_name, lock=self.locks_rows))
@@ -186,9 +199,9 @@ class LabelingRows(SqlStore):
                     version=before.version + 1,
                 )
             )
-            for image_id in failed_images:
+            for image_id, failures in failed_images.items():
                 here = (job_images.c.job_name == before.job_name) & (job_images.c.image_id == image_id)
-                connection.execute(update(job_images).where(here).values(failed=1))
+                connection.execute(update(job_images).where(here).values(failed=failures))
             touch(connection, before.campaign_id, now)
             return _job(connection, _job_row(connection, before.job_name))
 

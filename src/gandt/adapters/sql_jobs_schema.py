@@ -153,7 +153,7 @@ job_images = Table(
     Column("job_name", Text, primary_key=True),
     Column("image_id", Text, primary_key=True),
     _text("page"),
-    _count("failed"),  # 1 when its page failed or was never reached
+    _count("failed"),  # how often its page failed or was not reached; more when it is given up at once
 )
 ledger = Table(
     "ledger",

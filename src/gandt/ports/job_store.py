@@ -160,6 +160,10 @@ class LabelingStore(Protocol):
         """Page of each image of a job."""
         ...
 
+    def asked_images(self, campaign_id: str) -> set[str]:
+        """Every image that any job of a campaign asked about, gold included."""
+        ...
+
     def change_job(
         self, job_name: str, change: Callable[[LabelingJob], LabelingJob], now: datetime, quiet: bool = False
     ) -> LabelingJob:
@@ -170,10 +174,13 @@ class LabelingStore(Protocol):
         """
         ...
 
-    def settle_job(self, settled: LabelingJob, failed_images: Sequence[str], now: datetime) -> LabelingJob:
+    def settle_job(self, settled: LabelingJob, failed_images: Mapping[str, int], now: datetime) -> LabelingJob:
         """End a job: its real cost instead of its reservation, its counts, and the images whose page failed.
 
         Doing it again changes nothing: a job is settled once.
+
+        Args:
+            failed_images: how many failures each counts for.
         """
         ...
 

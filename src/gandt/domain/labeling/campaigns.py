@@ -81,6 +81,16 @@ class CampaignSpec:
         return Prices(fee=self.fee_per_page_usd_micros, price=self.price_per_page_usd_micros)
 
     @property
+    def gold_per_page(self) -> int:
+        """Gold tiles on a full page."""
+        return int(self.group_size * self.gold_fraction)
+
+    @property
+    def images_per_page(self) -> int:
+        """Images of the round on a full page; the rest is gold."""
+        return max(1, self.group_size - self.gold_per_page)
+
+    @property
     def space(self) -> LabelSpace:
         """All labels that an image may get, "other" at the end when it stands apart."""
         apart = bool(self.other_label) and self.other_label not in self.classes

@@ -210,7 +210,7 @@ def next_round_size(campaign: Campaign) -> tuple[int, str]:
         count,
         spec.workers_per_image,
         spec.max_workers_per_image,
-        spec.group_size,
+        spec.images_per_page,
         spec.prices,
         campaign.money.available,
     )
