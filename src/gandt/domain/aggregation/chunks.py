@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers into columnar chunks with name dictionaries: what a client sends and a stored table is read as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from gandt.domain.aggregation.records import STATES, AnswerChunk, GoldChunk
+from gandt.domain.datasets import Answer
+
+MAX_CHUNK_BYTES = 1_000_000  # below the contract's 1 MiB, room for the envelope
+_ROW_BYTES = 16  # three varints, a count and a state at their largest usual sizes
+_STATE_NUMBER = {state: number for number, state in enumerate(STATES)}
+
+
+class AnswerEncoder:
+    """Turns streams of answers into chunks; names keep their indexes over all streams given to one encoder."""
+
+    def __init__(self, max_bytes: int = MAX_CHUNK_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._images: dict[str, int] = {}
+        self._workers: dict[str, int] = {}
+        self._labels: dict[str, int] = {}
+        self._jobs: dict[str, int] = {}
+
+    def encode(self, answers: Iterable[Answer], previous: bool = False) -> Iterator[AnswerChunk]:
+        """The answers in order, in chunks of at most about `max_bytes`.
+
+        Args:
+            previous: the answers are of earlier jobs.
+        """
+        source = iter(answers)
+        while (chunk := self._take(source, previous)) is not None:
+            yield chunk
+
+    def _take(self, source: Iterator[Answer], previous: bool) -> AnswerChunk | None:
+        dictionaries = (self._images, self._workers, self._labels, self._jobs)
+        start = [len(names) for names in dictionaries]
+        images: list[int] = []
+        workers: list[int] = []
+        counts: list[int] = []
+        labels: list[int] = []
+        states: list[int] = []
+        jobs: list[int] = []
+        self._size = 0
+        for answer in source:
+            images.append(self._index(self._images, answer.image_id))
+            workers.append(self._index(self._workers, answer.worker_id))
+            jobs.append(self._index(self._jobs, answer.job))
+            labels.extend(self._index(self._labels, label) for label in answer.labels)
+            counts.append(len(answer.labels))
+            states.append(_STATE_NUMBER[answer.state])
+            self._size += _ROW_BYTES + 4 * len(answer.labels)
+            if self._size >= self._max_bytes:
+                break
+        if not images:
+            return None
+        new = [list(islice(names, at, None)) for names, at in zip(dictionaries, start, strict=True)]
+        return AnswerChunk(
+            new_images=new[0],
+            new_workers=new[1],
+            new_labels=new[2],
+            new_jobs=new[3],
+            images=np.array(images, np.int64),
+            workers=np.array(workers, np.int64),
+            label_counts=np.array(counts, np.int64),
+            labels=np.array(labels, np.int64),
+            states=np.array(states, np.uint8) if any(states) else None,
+            jobs=np.array(jobs, np.int64) if any(self._jobs) else None,
+            previous=previous,
+        )
+
+    def _index(self, names: dict[str, int], name: str) -> int:
+        index = names.get(name)
+        if index is None:
+            index = names[name] = len(names)
+            self._size += 4 + (len(name) if name.isascii() else 4 * len(name))
+        return index
+
+
+def encode_gold(gold: Iterable[tuple[str, tuple[str, ...]]], max_bytes: int = MAX_CHUNK_BYTES) -> Iterator[GoldChunk]:
+    """Known answers in chunks of at most about `max_bytes`."""
+    part: list[tuple[str, tuple[str, ...]]] = []
+    size = 0
+    for image_id, labels in gold:
+        part.append((image_id, labels))
+        size += sum(4 * len(text) + 8 for text in (image_id, *labels))
+        if size >= max_bytes:
+            yield GoldChunk(part)
+            part, size = [], 0
+    if part:
+        yield GoldChunk(part)

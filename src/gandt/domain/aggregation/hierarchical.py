@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dawid-Skene with a prior pooled over workers: few answers of a worker lean on what the whole crowd does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gandt.domain.aggregation.dawid_skene import MAX_CONFUSION_CELLS
+from gandt.domain.aggregation.model import (
+    SMALLEST,
+    CodeSums,
+    Fit,
+    FitOptions,
+    clamp_gold,
+    class_prior,
+    settle,
+    shares,
+    softmax,
+)
+from gandt.domain.aggregation.one_coin import pooled_accuracy
+from gandt.domain.aggregation.votes import Votes
+
+STRENGTH = 4.0  # answers that the prior of a confusion column is worth; 2 to 8 are alike on 17 real sets
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    accuracy: NDArray[np.float64]  # [W]
+    shape: NDArray[np.float64]  # [K given, K true], zero diagonal, columns sum to 1
+    counts: NDArray[np.float64]  # [C, K]
+    given: NDArray[np.float64]  # [W, K]
+
+
+def fit_hierarchical(votes: Votes, options: FitOptions) -> Fit:
+    """EM where the prior of a worker's confusion column has the worker's own smoothed accuracy on the diagonal and
+    the crowd's confusions, scaled, off it; the prior weighs `STRENGTH` answers.
+
+    Args:
+        votes: one label each.
+        options: start, tolerance, iterations.
+    Source:
+        Dawid and Skene 1979 with a Dirichlet prior; compare Paun et al. 2018, "Comparing Bayesian Models of
+        Annotation".
+    """
+    start = shares(votes) if options.start is None else clamp_gold(options.start.copy(), votes)
+    if votes.classes < 2 or not len(votes.item):
+        return Fit(start, accuracy=np.full(votes.workers, np.nan))
+    sums = CodeSums(votes)
+
+    def step(posterior: NDArray[np.float64]) -> NDArray[np.float64]:
+        estimate = _estimate(sums, votes, posterior)
+        scores = sums.over_votes(np.log(np.maximum(_errors(estimate, sums), SMALLEST)))
+        scores += np.log(class_prior(posterior, votes))
+        return clamp_gold(softmax(scores), votes)
+
+    posterior, iterations, converged = settle(step, start, options)
+    estimate = _estimate(sums, votes, posterior)
+    return Fit(posterior, estimate.accuracy, _confusion(estimate, sums, votes), iterations, converged)
+
+
+def _estimate(sums: CodeSums, votes: Votes, posterior: NDArray[np.float64]) -> _Estimate:
+    counts = sums.over_items(posterior)  # [C, K]
+    pooled = np.zeros((votes.classes, votes.classes))
+    np.add.at(pooled, sums.label, counts)  # [K given, K true]
+    np.fill_diagonal(pooled, 0.0)
+    shape = pooled + 1.0 - np.eye(votes.classes)
+    given = np.zeros((votes.workers, votes.classes))
+    np.add.at(given, sums.worker, counts)
+    return _Estimate(pooled_accuracy(posterior, votes), shape / shape.sum(axis=0), counts, given)
+
+
+def _errors(estimate: _Estimate, sums: CodeSums) -> NDArray[np.float64]:
+    """f64[C, K]: probability that the worker of a code gives its class to an image of each class."""
+    accuracy = estimate.accuracy[sums.worker][:, None]
+    prior = (1 - accuracy) * estimate.shape[sums.label]
+    rows = np.arange(len(sums.label))
+    prior[rows, sums.label] = accuracy[:, 0]
+    errors: NDArray[np.float64] = (estimate.counts + STRENGTH * prior) / (estimate.given[sums.worker] + STRENGTH)
+    return errors
+
+
+def _confusion(estimate: _Estimate, sums: CodeSums, votes: Votes) -> NDArray[np.float64] | None:
+    """f64[W, K true, K given], with the prior where a worker never gave a class."""
+    if votes.workers * votes.classes**2 > MAX_CONFUSION_CELLS:
+        return None
+    accuracy = estimate.accuracy[:, None, None]
+    confusion = STRENGTH * (1 - accuracy) * estimate.shape.T
+    diagonal = np.arange(votes.classes)
+    confusion[:, diagonal, diagonal] = STRENGTH * accuracy[:, 0]
+    confusion[sums.worker, :, sums.label] += estimate.counts
+    confusion /= (estimate.given + STRENGTH)[:, :, None]
+    return confusion

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which images need another answer, and what that is expected to bring: a model estimate, not a bound.
+
+The estimate trusts the fitted model: crowds that are wrong together look certain, and no further answer shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from gandt.domain.aggregation.aggregate import Aggregation
+from gandt.domain.aggregation.records import PlannedImage, PlanSpec, PlanSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Planned images in order of worth (expected gain in accuracy an answer), and the sums."""
+
+    images: Sequence[PlannedImage]
+    summary: PlanSummary
+
+
+def plan_answers(result: Aggregation, spec: PlanSpec) -> Plan:
+    """Plans the next answers.
+
+    An image is asked again while it has fewer than `min_answers`, or less than `target_confidence` and fewer than
+    `max_answers`. The number it needs is what an average worker's votes would take to lift the odds of its label.
+
+    Args:
+        result: the aggregation so far.
+        spec: target, limits and budget.
+    """
+    d, order = result.decisions, result.order
+    confidence, answers = d.confidence[order], d.answers[order]
+    classes = max(len(result.ballot.classes), 2)
+    accuracy = _crowd_accuracy(result)
+    base = np.where(d.unlabeled[order], 1.0 / classes, confidence)
+    few = answers < spec.min_answers
+    unsure = (confidence < spec.target_confidence) & (answers < spec.max_answers)
+    asked = np.flatnonzero((few | unsure) & ~d.gold[order])
+    needed = _needed(base, answers, accuracy, classes, spec)[asked]
+    after = _expected(base[asked], needed, accuracy, classes)
+    worth = (after - base[asked]) / needed
+    ranked = np.lexsort((asked, -worth))
+    if spec.answer_budget is not None:
+        ranked = ranked[np.cumsum(needed[ranked]) <= spec.answer_budget]
+    gain = float((after - base[asked])[ranked].sum())
+    images = list(_planned(result, spec, asked[ranked], needed[ranked]))
+    now = float(base.mean()) if len(base) else math.nan
+    later = now + gain / len(base) if len(base) else math.nan
+    return Plan(images, PlanSummary(len(images), int(needed[ranked].sum()), now, later))
+
+
+def _crowd_accuracy(result: Aggregation) -> float:
+    """Accuracy of the next vote: the crowd's mean by votes, kept within what makes an answer worth something."""
+    known = [(w.estimated_accuracy, w.answers) for w in result.reports if w.estimated_accuracy is not None]
+    total = sum(answers for _, answers in known)
+    mean = sum(accuracy * answers for accuracy, answers in known) / total if total else 0.8
+    chance = 1 / max(len(result.ballot.classes), 2)
+    return min(max(mean, chance + 0.05), 0.99)
+
+
+def _lift(accuracy: float, classes: int) -> float:
+    """What one vote adds to the log odds of its class against all others together."""
+    return math.log(accuracy * (classes - 1) / (1 - accuracy))
+
+
+def _needed(
+    base: NDArray[np.float64], answers: NDArray[np.int64], accuracy: float, classes: int, spec: PlanSpec
+) -> NDArray[np.int64]:
+    """i64: answers until the expected odds reach the target, within the limits, at least 1."""
+    odds = np.log(np.clip(base, 1e-6, 1 - 1e-6)) - np.log(1 - np.clip(base, 1e-6, 1 - 1e-6))
+    target = min(spec.target_confidence, 1 - 1e-6)
+    drift = (accuracy - (1 - accuracy) / (classes - 1)) * _lift(accuracy, classes)
+    wanted = np.ceil((math.log(target / (1 - target)) - odds) / max(drift, 1e-6))
+    needed = np.maximum(np.maximum(wanted, spec.min_answers - answers), 1)
+    result: NDArray[np.int64] = np.minimum(needed, np.maximum(spec.max_answers - answers, 1)).astype(np.int64)
+    return result
+
+
+def _expected(
+    base: NDArray[np.float64], needed: NDArray[np.int64], accuracy: float, classes: int
+) -> NDArray[np.float64]:
+    """Expected probability of the best label after the answers, label against its strongest rival."""
+    result = base.copy()
+    lift = _lift(accuracy, classes)
+    for count in np.unique(needed):
+        rows = needed == count
+        p = np.clip(base[rows], 1e-6, 1 - 1e-6)[:, None]
+        right = np.arange(count + 1)
+        if_true, if_false = binom.pmf(right, count, accuracy), binom.pmf(right, count, 1 - accuracy)
+        odds = np.log(p / (1 - p)) + lift * (2 * right - count)
+        best = 1 / (1 + np.exp(-np.abs(np.clip(odds, -50, 50))))
+        result[rows] = ((p * if_true + (1 - p) * if_false) * best).sum(axis=1)
+    return np.maximum(result, base)
+
+
+def _planned(
+    result: Aggregation, spec: PlanSpec, rows: NDArray[np.int64], needed: NDArray[np.int64]
+) -> Iterator[PlannedImage]:
+    d = result.decisions
+    for row, count in zip(rows.tolist(), needed.tolist(), strict=True):
+        item = int(result.order[row])
+        if d.unlabeled[item]:
+            reason = "no vote counts"
+        elif d.answers[item] < spec.min_answers:
+            reason = f"has {int(d.answers[item])} of at least {spec.min_answers} answers"
+        elif d.tied[item]:
+            reason = "several labels are equally likely"
+        else:
+            reason = f"probability {d.confidence[item]:.2f} is below {spec.target_confidence:g}"
+        yield PlannedImage(result.images[result.ballot.item_image[item]], count, float(d.confidence[item]), reason)
