@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gandt.adapters.local_files import LocalFiles
 from gandt.client.connection import Target, Tls
 from gandt.domain.errors import BackendUnavailable
 from gandt.runtime.application import Application
@@ -16,6 +17,8 @@ from gandt.runtime.peers import EndpointSettings, Peers, configured_targets
 from gandt.runtime.settings import ServiceSettings, layered
 from gandt_standalone import catalog
 from gandt_standalone.serve_file import STATE_DIR
+
+OBJECTS_DIR = "objects"  # below the state folder; every service's default
 
 
 @dataclass
@@ -40,6 +43,7 @@ def bootstrap(
     sections: Mapping[str, Mapping[str, Any]] | None = None,
     arguments: Mapping[str, Any] | None = None,
     config_file: Path | None = None,
+    load: Callable[[str], catalog.Service] = catalog.load,
 ) -> Standalone:
     """Builds the services.
 
@@ -49,11 +53,12 @@ def bootstrap(
         sections: configuration read already, by service; else `config_file` is read.
         arguments: settings for every one of them, as given by flags.
         config_file: the project's gandt.toml.
+        load: finds a service by name.
     Raises:
         InvalidInput: a setting is wrong.
         WrongState: a library is missing, or a store is in use.
     """
-    services = [catalog.load(name) for name in names]
+    services = [load(name) for name in names]
     given = {**(arguments or {}), **({"config_file": config_file} if config_file else {})}
     settings = {
         service.name: layered(
@@ -77,6 +82,20 @@ def bootstrap(
         peers.close()
         raise
     return Standalone(served, peers, addresses)
+
+
+def mount_photos(project: Path, folder: Path) -> str:
+    """Maps a folder of photos onto a bucket of the project's object store, read-only and without copying.
+
+    Args:
+        project: folder of the project.
+        folder: may lie anywhere; the same one always gets the same bucket.
+    Returns:
+        The bucket's URI, `s3://<name>-<hash>/`.
+    Raises:
+        NotFound: there is no such folder.
+    """
+    return f"s3://{LocalFiles(project / STATE_DIR / OBJECTS_DIR).mount(folder)}/"
 
 
 def _local(

@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +38,7 @@ class EmbeddedServices:
         project_dir: project whose `.gandt` holds their state; None keeps it in a temporary folder.
         sections: configuration by service, read already; loses to the environment.
         config_file: else the gandt.toml to read.
+        load: finds a service by name.
     """
 
     def __init__(
@@ -45,13 +46,15 @@ class EmbeddedServices:
         project_dir: Path | None = None,
         sections: Mapping[str, Mapping[str, Any]] | None = None,
         config_file: Path | None = None,
+        load: Callable[[str], catalog.Service] = catalog.load,
     ) -> None:
+        self._load = load
         self._sections = sections or {}
         self._config_file = config_file
         self._folder = Path(tempfile.mkdtemp(prefix="gandt-"))  # short: a socket's path has at most 107 bytes
         self._data_dir = project_dir / STATE_DIR if project_dir is not None else self._folder / "data"
         self._peers = Peers(configured_targets(EndpointSettings(config_file=config_file), self._target))
-        self._locks = {name: threading.Lock() for name in catalog.NAMES}
+        self._locks: dict[str, threading.Lock] = {}
         self._starting = threading.local()
         self._running: dict[str, tuple[Host, Addresses, Mapping[str, Any]]] = {}
         self._loop = LoopThread.acquire()
@@ -67,15 +70,13 @@ class EmbeddedServices:
             InvalidInput: no such service, or a wrong setting.
             WrongState: it runs with other settings, its libraries are missing, or its store is in use.
         """
-        if name not in self._locks:
-            catalog.load(name)
         asked: list[str] = self._starting.__dict__.setdefault("names", [])
         if name in asked:
             chain = " -> ".join([*asked, name])
             raise WrongState(f"services wait for each other while they start: {chain}", kind="service", id=name)
         asked.append(name)
         try:
-            with self._locks[name]:
+            with self._locks.setdefault(name, threading.Lock()):
                 return self._endpoint(name, overrides)
         finally:
             asked.pop()
@@ -97,7 +98,7 @@ class EmbeddedServices:
         return found[1].service
 
     def _start(self, name: str, overrides: Mapping[str, Any]) -> tuple[Host, Addresses]:
-        service = catalog.load(name)
+        service = self._load(name)
         settings = layered(
             service.settings,
             arguments={**overrides, **({"config_file": self._config_file} if self._config_file else {})},
@@ -124,9 +125,8 @@ class EmbeddedServices:
             stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
             stack.callback(self._loop.release)
             stack.callback(self._peers.close)
-            for name in catalog.NAMES:  # unwound backwards: labeling and the controller stop first
-                if name in self._running:
-                    stack.callback(self._stop, self._running[name][0])
+            for name in sorted(self._running, key=_start_order):  # unwound backwards: callers stop first
+                stack.callback(self._stop, self._running[name][0])
 
     def _stop(self, host: Host) -> None:
         self._loop.run(host.stop(_DRAIN_SECONDS))
@@ -138,6 +138,10 @@ class EmbeddedServices:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _start_order(name: str) -> int:
+    return catalog.NAMES.index(name) if name in catalog.NAMES else len(catalog.NAMES)
 
 
 # Inside one process nobody else can call, so ports, tokens and certificates of the server's settings do not apply.

@@ -14,9 +14,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gandt.domain.errors import InvalidInput, NotFound
@@ -68,6 +68,13 @@ class SectionSettings(BaseSettings):
         except ValidationError as error:
             raise self._explain(error, values) from None
         _check_environment(type(self))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any, info: ValidationInfo) -> Any:
+        """An environment variable cannot hold None, so an empty one means it where None is allowed."""
+        allowed = get_args(cls.model_fields[info.field_name or ""].annotation)
+        return None if value == "" and type(None) in allowed else value
 
     @classmethod
     def section(cls) -> str:

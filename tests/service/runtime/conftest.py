@@ -63,7 +63,7 @@ def echo_app() -> ModuleType:
 StartEcho = Callable[..., Echo]
 
 
-@pytest.fixture()
+@pytest.fixture
 def start_echo(echo_app: ModuleType) -> Iterator[StartEcho]:
     """Starts echo services with the given settings; stops them after the test."""
     with ExitStack() as stack:
@@ -84,7 +84,7 @@ def start_echo(echo_app: ModuleType) -> Iterator[StartEcho]:
         yield start
 
 
-@pytest.fixture()
+@pytest.fixture
 def echo(start_echo: StartEcho) -> Echo:
     """An echo service with default settings."""
     return start_echo()

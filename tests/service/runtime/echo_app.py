@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from pydantic_settings import SettingsConfigDict
 
 from gandt.domain import errors
 from gandt.ports.clock import Deadline
@@ -108,9 +109,7 @@ class EchoServicer:
         return self.pool.stream(context, self.service.count, request)
 
     def Watch(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
-        return self.pool.stream(
-            context, self.service.watch, request, self.pool.deadline(context, stop_at_drain=True)
-        )
+        return self.pool.stream(context, self.service.watch, request, self.pool.deadline(context, stop_at_drain=True))
 
     def Double(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         return self.pool.duplex(context, requests, self.service.double)
@@ -125,7 +124,7 @@ def application(service: EchoService) -> Application:
     def register(server: grpc.aio.Server, pool: WorkPool) -> None:
         servicer = EchoServicer(service, pool)
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
-        handlers = {
+        handlers: dict[str, Any] = {
             "Echo": unary(servicer.Echo),
             "WhoAmI": unary(servicer.WhoAmI),
             "Block": unary(servicer.Block),
@@ -143,7 +142,7 @@ def application(service: EchoService) -> Application:
 class Settings(ServiceSettings):
     """GANDT_ECHO__<KEY>."""
 
-    model_config = {"env_prefix": "GANDT_ECHO__"}
+    model_config = SettingsConfigDict(env_prefix="GANDT_ECHO__")
 
 
 if __name__ == "__main__":

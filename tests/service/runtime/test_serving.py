@@ -237,7 +237,7 @@ def test_request_ids_travel(echo: Any) -> None:
     assert len(echo.call("WhoAmI")) == 16
 
 
-@pytest.fixture()
+@pytest.fixture
 def logged() -> Iterator[io.StringIO]:
     root, ours = logging.getLogger(), logging.getLogger("gandt")
     before = (list(root.handlers), root.level, ours.level)
