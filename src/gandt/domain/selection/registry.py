@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The strategies on offer, by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from gandt.domain.errors import InvalidInput
+from gandt.domain.selection.auto import Auto
+from gandt.domain.selection.balance import Balance
+from gandt.domain.selection.compat_choice import CompatChoice
+from gandt.domain.selection.cover import Cover
+from gandt.domain.selection.find_more import FindMore
+from gandt.domain.selection.find_similar import FindSimilar
+from gandt.domain.selection.improve_model import ImproveModel
+from gandt.domain.selection.outliers import Outliers
+from gandt.domain.selection.random_choice import RandomChoice
+from gandt.domain.selection.records import StrategyInfo
+from gandt.domain.selection.strategy import Strategy
+
+AUTO = "auto"
+
+
+def strategies() -> dict[str, Strategy]:
+    """Every strategy by name, ascending."""
+    offered: list[Strategy] = [
+        Auto(),
+        Balance(),
+        CompatChoice(),
+        Cover(),
+        FindMore(),
+        FindSimilar(),
+        ImproveModel(),
+        Outliers(),
+        RandomChoice(),
+    ]
+    return {strategy.info.name: strategy for strategy in sorted(offered, key=lambda strategy: strategy.info.name)}
+
+
+def strategy_named(name: str) -> Strategy:
+    """A strategy; "" means auto.
+
+    Raises:
+        InvalidInput: no strategy has that name.
+    """
+    offered = strategies()
+    if (name or AUTO) in offered:
+        return offered[name or AUTO]
+    near = difflib.get_close_matches(name, offered, n=1)
+    raise InvalidInput(
+        f"there is no strategy {name!r}",
+        field="strategy",
+        reason="UNKNOWN_STRATEGY",
+        fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(offered)}",
+    )
+
+
+def listed() -> list[StrategyInfo]:
+    """What is on offer, by name."""
+    return [strategy.info for strategy in strategies().values()]
