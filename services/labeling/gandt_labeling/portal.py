@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker portal: sessions, leases, the frame around a customer's page, and `/work` itself."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from gandt.domain.errors import GandtError, InvalidInput, PermissionDenied, Unauthenticated
+from gandt_labeling import media
+from gandt_labeling.service.leases import MAX_ANSWER_BYTES, Lease
+from gandt_labeling.service.ports import FrameRequest
+from gandt_labeling.service.workers import SESSION_SECONDS
+from gandt_labeling.web import Web, error_response, in_thread, json_response, log, read_body
+
+COOKIE = "gandt_session"
+_BODY = 2 * MAX_ANSWER_BYTES  # an answer and the JSON around it
+_STATIC = Path(__file__).resolve().parent / "static"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Handler = Callable[[Web, Request], Awaitable[Response]]
+
+
+def routes(web: Web) -> list[Route]:
+    """All routes of the portal."""
+
+    def at(path: str, handler: Handler, method: str) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                if method != "GET":
+                    _same_origin(web, request)
+                return await handler(web, request)
+            except GandtError as error:
+                return error_response(error)
+
+        return Route(path, endpoint, methods=[method])
+
+    return [
+        at("/work", _page, "GET"),
+        at("/api/session", _enter, "POST"),
+        at("/api/invites", _invite, "POST"),
+        at("/api/jobs", _jobs, "GET"),
+        at("/api/leases", _next, "POST"),
+        at("/api/leases/{lease}", _get, "GET"),
+        at("/api/leases/{lease}/draft", _draft, "PUT"),
+        at("/api/leases/{lease}/heartbeat", _heartbeat, "POST"),
+        at("/api/leases/{lease}/submit", _submit, "POST"),
+        at("/api/leases/{lease}/decline", _decline, "POST"),
+        at("/api/leases/{lease}/return", _give_back, "POST"),
+        at("/frame/{lease}", _frame, "GET"),
+    ]
+
+
+async def _page(_web: Web, _request: Request) -> Response:
+    return FileResponse(_STATIC / "portal.html", headers=_PAGE_HEADERS, media_type="text/html; charset=utf-8")
+
+
+async def _enter(web: Web, request: Request) -> Response:
+    invite = (await _body(request)).get("invite", "")
+    if not isinstance(invite, str):
+        raise InvalidInput("invite is text", field="invite")
+    worker, session = await in_thread(web.workers.enter, invite)
+    response = json_response({"worker": worker})
+    secure = web.origin(request).startswith("https:")
+    response.set_cookie(COOKIE, session, max_age=int(SESSION_SECONDS), httponly=True, secure=secure, samesite="lax")
+    return response
+
+
+async def _invite(web: Web, request: Request) -> Response:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), web.operator_token.encode()):
+        raise Unauthenticated("invites are made with the operator's token", fix="send Authorization: Bearer <token>")
+    body = await _body(request)
+    name, seconds = body.get("name", ""), body.get("valid_seconds")
+    is_duration = isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0
+    if not isinstance(name, str) or not (seconds is None or is_duration):
+        raise InvalidInput("name is text and valid_seconds a positive number", field="name")
+    invite = web.workers.invite(name, seconds)
+    return json_response({"invite": invite, "url": invite_url(web.origin(request), invite)})
+
+
+def invite_url(origin: str, invite: str) -> str:
+    """The link to send to a worker."""
+    return f"{origin}/work?invite={quote(invite, safe='')}"
+
+
+async def _jobs(web: Web, request: Request) -> Response:
+    found = await in_thread(web.leases.open_jobs, _worker(web, request))
+    jobs = [
+        {
+            "job": job.spec.name,
+            "title": job.spec.title,
+            "description": job.spec.description,
+            "done": done,
+            "remaining": remaining,
+            "pay": "",
+        }
+        for job, done, remaining in found
+    ]
+    return json_response({"jobs": jobs})
+
+
+async def _next(web: Web, request: Request) -> Response:
+    body = await _body(request)
+    job = body.get("job") or ""
+    if not isinstance(job, str):
+        raise InvalidInput("job is text", field="job")
+    lease = await in_thread(web.leases.next_task, _worker(web, request), job)
+    if lease is None:
+        return Response(status_code=204, headers={"Retry-After": str(web.poll_seconds), "Cache-Control": "no-store"})
+    return json_response(_lease_json(lease))
+
+
+async def _get(web: Web, request: Request) -> Response:
+    lease = await in_thread(web.leases.get, request.path_params["lease"], _worker(web, request))
+    return json_response({**_lease_json(lease), "state": lease.state})
+
+
+async def _draft(web: Web, request: Request) -> Response:
+    body = await _body(request)
+    draft = body.get("answer", body)
+    await in_thread(web.leases.save_draft, request.path_params["lease"], _worker(web, request), draft)
+    return Response(status_code=204)
+
+
+async def _heartbeat(web: Web, request: Request) -> Response:
+    seconds = (await _body(request)).get("active_s", 0.0)
+    left = await in_thread(web.leases.heartbeat, request.path_params["lease"], _worker(web, request), seconds)
+    return json_response({"seconds_left": round(left, 3)})
+
+
+async def _submit(web: Web, request: Request) -> Response:
+    body = await _body(request)
+    worker = _worker(web, request)
+    lease, seconds = request.path_params["lease"], body.get("active_s", 0.0)
+    receipt = await in_thread(web.leases.submit, lease, worker, body.get("answer"), seconds)
+    return json_response(
+        {"answer_id": receipt.answer_id, "lease": receipt.lease_id, "submitted_at": _iso(receipt.submitted_at)}
+    )
+
+
+async def _decline(web: Web, request: Request) -> Response:
+    reason = str((await _body(request)).get("reason", ""))
+    await in_thread(web.leases.decline, request.path_params["lease"], _worker(web, request), reason)
+    return Response(status_code=204)
+
+
+async def _give_back(web: Web, request: Request) -> Response:
+    await in_thread(web.leases.give_back, request.path_params["lease"], _worker(web, request))
+    return Response(status_code=204)
+
+
+async def _frame(web: Web, request: Request) -> Response:
+    lease = await in_thread(web.leases.get, request.path_params["lease"], _worker(web, request))
+    origin, nonce = web.origin(request), secrets.token_urlsafe(16)
+    sign = media.signer(web, origin, lease.lease_id)
+    page = FrameRequest(lease.job.template, lease.task_input, lease.lease_id, origin, sign)
+    try:
+        html = await in_thread(web.pages.render, page, nonce)
+    except InvalidInput as error:
+        log.error("the page of job %s does not render: %s", lease.job.spec.name, error)
+        raise
+    return Response(html, 200, _frame_headers(origin, nonce if web.inline_scripts else ""), media_type="text/html")
+
+
+def _frame_headers(origin: str, nonce: str) -> dict[str, str]:
+    # The frame's origin is opaque, so 'self' would match nothing: every place names our origin.
+    scripts = f"{origin}/static/" + (f" 'nonce-{nonce}'" if nonce else "")
+    policy = (
+        "sandbox allow-scripts allow-forms; default-src 'none'; "
+        f"script-src {scripts}; style-src {origin}/static/ 'unsafe-inline'; img-src {origin}/media/ data:; "
+        f"font-src {origin}/static/; connect-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors {origin}"
+    )
+    return {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+
+
+def _lease_json(lease: Lease) -> dict[str, Any]:
+    return {
+        "lease": lease.lease_id,
+        "job": lease.job.spec.name,
+        "title": lease.job.spec.title,
+        "description": lease.job.spec.description,
+        "expires_at": _iso(lease.expires_at),
+        "frame_url": f"/frame/{lease.lease_id}",
+        "draft": json.loads(lease.draft) if lease.draft else None,
+        "task": lease.task_input,
+        "progress": {"done": lease.done, "remaining": lease.remaining},
+    }
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = await read_body(request, _BODY)
+    try:
+        value = json.loads(data or b"{}")
+    except ValueError as error:
+        raise InvalidInput("the body is not JSON", field="body") from error
+    if not isinstance(value, dict):
+        raise InvalidInput("the body is not a JSON object", field="body")
+    return value
+
+
+def _worker(web: Web, request: Request) -> str:
+    return web.workers.of_session(request.cookies.get(COOKIE, ""))
+
+
+def _same_origin(web: Web, request: Request) -> None:
+    """Refuse what another site's page makes a browser send; programs without a browser send neither header."""
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site")
+    foreign = origin != web.origin(request) if origin is not None else site not in (None, "same-origin", "none")
+    if foreign:
+        raise PermissionDenied("this request comes from another site", reason="CROSS_SITE")
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

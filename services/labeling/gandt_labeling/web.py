@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the HTTP routes share: bodies with a cap, worker threads, our own address, one table of portal errors."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gandt.domain.errors import (
+    BackendUnavailable,
+    GandtError,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    Unauthenticated,
+    WrongState,
+)
+from gandt.ports.clock import Clock
+from gandt.ports.object_store import ObjectStore
+from gandt_labeling.service.jobs import LabelingJobs
+from gandt_labeling.service.leases import Leases
+from gandt_labeling.service.ports import PageRenderer
+from gandt_labeling.service.tokens import Tokens
+from gandt_labeling.service.workers import Workers
+from gandt_labeling.sigv4 import HttpCall, Signed, Verifier
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log = logging.getLogger("gandt.labeling.http")
+
+_STATUS: dict[type[GandtError], int] = {
+    InvalidInput: 400,
+    Unauthenticated: 401,
+    PermissionDenied: 403,
+    NotFound: 404,
+    WrongState: 409,
+    Overloaded: 429,
+    BackendUnavailable: 503,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """Everything the routes use.
+
+    Attributes:
+        verifier: None lets unsigned API calls in (loopback only).
+        operator_token: opens POST /api/invites.
+        public_url: origin that workers see, "" to take it from each request.
+        inline_scripts: whether a template's own inline scripts run.
+        max_object_bytes: largest upload to /s3.
+        poll_seconds: what Retry-After says when there is no task now.
+        not_found_as_validation: answer ValidationException where SageMaker may do so instead of ResourceNotFound.
+    """
+
+    jobs: LabelingJobs
+    leases: Leases
+    workers: Workers
+    tokens: Tokens
+    objects: ObjectStore
+    pages: PageRenderer
+    clock: Clock
+    verifier: Verifier | None
+    operator_token: str
+    public_url: str = ""
+    inline_scripts: bool = True
+    max_object_bytes: int = 256 * 1024 * 1024
+    poll_seconds: int = 2
+    not_found_as_validation: bool = False
+
+    def origin(self, request: Request) -> str:
+        """Scheme, host and port under which the browser knows us."""
+        return self.public_url.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"
+
+    def verify(self, request: Request, service: str, body: bytes) -> Signed | None:
+        """Check an API call's signature; None where none is needed.
+
+        Raises:
+            Unauthenticated: the signature is missing or wrong.
+        """
+        if self.verifier is None:
+            return None
+        headers: dict[str, str] = {}
+        for name, value in request.headers.items():
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        path = request.scope.get("raw_path", request.url.path.encode()).decode("ascii")
+        call = HttpCall(request.method, path, request.scope["query_string"].decode("ascii"), headers)
+        return self.verifier.verify(call, service, hashlib.sha256(body).hexdigest(), self.clock.now())
+
+
+class TooLarge(InvalidInput):
+    """A body over its cap; the connection is closed after the answer."""
+
+    default_reason = "BODY_TOO_LARGE"
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: more than `limit` bytes; the rest is not read.
+    """
+    declared = request.headers.get("content-length", "")
+    chunks, size = [], int(declared) if declared.isdigit() else 0
+    if size <= limit:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                break
+            chunks.append(chunk)
+        else:
+            return b"".join(chunks)
+    raise TooLarge(f"the body is larger than {limit} bytes", field="body")
+
+
+async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a synchronous use case without holding up other requests."""
+    return await run_in_threadpool(call, *args, **kwargs)
+
+
+def error_response(error: GandtError, headers: Mapping[str, str] | None = None) -> Response:
+    """A domain error as the portal's JSON: `{"error": {"reason", "message", "fix"}}`."""
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    if isinstance(error, TooLarge):
+        status = 413
+    body = {"error": {"reason": error.reason, "message": error.message, "fix": error.fix}}
+    extra = dict(headers or {})
+    if status in (429, 503):
+        extra["Retry-After"] = "2"
+    return json_response(body, status, extra)
+
+
+def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON that no cache keeps."""
+    return JSONResponse(body, status, {"Cache-Control": "no-store", **(headers or {})})
