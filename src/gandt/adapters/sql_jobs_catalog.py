@@ -67,6 +67,11 @@ class CatalogRows(SqlStore):
         with self.write() as connection:
             connection.execute(self.insert(folders).values(uri=uri).on_conflict_do_nothing())
 
+    def list_folders(self) -> list[str]:
+        """The folders that were imported."""
+        with self.read() as connection:
+            return list(connection.scalars(select(folders.c.uri).order_by(folders.c.uri)))
+
     def known_images(self, image_ids: Sequence[str]) -> set[str]:
         """Which of these ids are in the catalog."""
         found: set[str] = set()

@@ -33,6 +33,10 @@ class CatalogStore(Protocol):
         """Remember an imported folder; relative paths are looked up below it first."""
         ...
 
+    def list_folders(self) -> list[str]:
+        """The folders that were imported."""
+        ...
+
     def known_images(self, image_ids: Sequence[str]) -> set[str]:
         """Which of these ids are in the catalog."""
         ...

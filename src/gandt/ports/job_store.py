@@ -192,8 +192,16 @@ class LabelingStore(Protocol):
 class EmbeddingStore(Protocol):
     """Embedding jobs, and who leads."""
 
+    def close(self) -> None:
+        """Close all connections and give the lease back."""
+        ...
+
     def take_lease(self, name: str, holder: str, now: datetime, seconds: float) -> bool:
-        """Take or renew a lease; False while another holder has it."""
+        """Take or renew a lease; False while another holder has it.
+
+        On one machine it is a lock on a file beside the database, which ends with its process, however that ends;
+        in PostgreSQL it is a row that runs out after `seconds`.
+        """
         ...
 
     def drop_lease(self, name: str, holder: str) -> None:

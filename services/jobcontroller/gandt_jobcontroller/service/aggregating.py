@@ -35,7 +35,8 @@ def aggregate_round(parts: Parts, campaign: Campaign, collected: Round, with_rep
     Raises:
         WrongState: answers of the round are still to come.
     """
-    if collected.state in (RoundState.SELECTED, RoundState.LABELING):
+    imported = collected.state is RoundState.SELECTED and collected.answers > 0  # answers from elsewhere, no job
+    if collected.state in (RoundState.SELECTED, RoundState.LABELING) and not imported:
         raise WrongState(
             f"round {collected.number} has answers still to come",
             kind="round",

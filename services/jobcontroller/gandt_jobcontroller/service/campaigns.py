@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Use cases of campaigns: create, pause, resume, change the budget, stop, and watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from gandt.domain.catalog import LabelKind
+from gandt.domain.errors import InvalidInput, WrongState
+from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignState, checked
+from gandt.domain.labeling.rounds import Round
+from gandt.ports.clock import NO_DEADLINE, Deadline
+from gandt_jobcontroller.service.naming import check_space
+from gandt_jobcontroller.service.paging import key_of, page_size, token_after
+from gandt_jobcontroller.service.parts import Parts
+
+WATCH_SECONDS = 0.2  # between two looks at a version
+
+
+class Campaigns:
+    """Campaigns as callers see them.
+
+    Args:
+        wake: tells the loop that something has changed.
+    """
+
+    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
+        self._parts = parts
+        self._wake = wake
+
+    def create(self, spec: CampaignSpec, request_id: str, manual: bool) -> Campaign:
+        """Store a campaign and let it begin.
+
+        Raises:
+            InvalidInput: the spec can never work, or a seed's label is not among its classes.
+            AlreadyExists: the request id made another one.
+        """
+        spec = checked(spec)
+        for seed in self._parts.store.known_labels(LabelKind.SEED):
+            error = check_space(seed.labels, spec.space.classes)
+            if error is not None:
+                raise InvalidInput(
+                    f"seed image {seed.image_id[:12]}: {error.message}",
+                    field="classes",
+                    reason="UNKNOWN_LABEL",
+                    fix="add the class, or import the seed labels again",
+                )
+        now = self._parts.clock.now()
+        new = Campaign(
+            campaign_id=self._parts.new_id("c"),
+            spec=spec,
+            state=CampaignState.MANUAL if manual else CampaignState.RUNNING,
+            created_at=now,
+            updated_at=now,
+        )
+        made = self._parts.store.create_campaign(new, request_id)
+        self._wake()
+        return made
+
+    def get(self, campaign_id: str) -> Campaign:
+        """A campaign; "" means the newest."""
+        return self._parts.store.get_campaign(campaign_id)
+
+    def list_campaigns(self, size: int, token: str) -> tuple[list[Campaign], str]:
+        """A page of campaigns, newest first, and the next token."""
+        limit = page_size(size, 100, 1000)
+        rows = self._parts.store.list_campaigns(int(key_of(token, "campaigns") or 0), limit)
+        after = token_after("campaigns", rows[-1][0]) if len(rows) == limit else ""
+        return [campaign for _, campaign in rows], after
+
+    def update(self, campaign_id: str, paused: bool | None, budget: int | None, expected_version: int = 0) -> Campaign:
+        """Pause, resume or change the budget; what is None stays.
+
+        Raises:
+            Conflict: the campaign has another version than the expected one.
+            WrongState: it is ending or over.
+            InvalidInput: the budget is below what is spent and held.
+        """
+        back = self._parts.store.resume_state(campaign_id)
+
+        def change(now: Campaign) -> Campaign:
+            changed = now if budget is None else _with_budget(now, budget)
+            return changed if paused is None else _paused(changed, paused, back)
+
+        changed = self._parts.store.change_campaign(campaign_id, change, self._parts.clock.now(), expected_version)
+        self._wake()
+        return changed
+
+    def stop(self, campaign_id: str) -> Campaign:
+        """Begin a campaign's end; one that is over stays as it is."""
+
+        def stopping(now: Campaign) -> Campaign:
+            over = now.state.is_final
+            return now if over else replace(now, state=CampaignState.STOPPING, message="stopping on request")
+
+        changed = self._parts.store.change_campaign(campaign_id, stopping, self._parts.clock.now())
+        self._wake()
+        return changed
+
+    def watch(self, campaign_id: str, deadline: Deadline = NO_DEADLINE) -> Iterator[tuple[Campaign, Round | None]]:
+        """The campaign and its newest round now and after each change, until it is over."""
+        store, seen = self._parts.store, 0
+        campaign_id = store.get_campaign(campaign_id).campaign_id
+        while True:
+            deadline.check()
+            if store.campaign_version(campaign_id) != seen:
+                campaign = store.get_campaign(campaign_id)
+                seen = campaign.version
+                yield campaign, store.newest_round(campaign_id)
+                if campaign.state.is_final:
+                    return
+            self._parts.clock.sleep(WATCH_SECONDS)
+
+
+def _with_budget(now: Campaign, budget: int) -> Campaign:
+    least = now.money.spent + now.money.reserved
+    if budget < least:
+        raise InvalidInput(
+            f"the budget of campaign {now.spec.name} cannot be {budget} millionths of a dollar, "
+            f"{least} are spent or held",
+            field="budget_usd_micros",
+            reason="BUDGET_BELOW_SPENT",
+            fix="stop running labeling jobs first, or give more",
+        )
+    return replace(now, money=replace(now.money, budget=budget))
+
+
+def _paused(now: Campaign, paused: bool, back: CampaignState) -> Campaign:
+    may_pause = (CampaignState.RUNNING, CampaignState.MANUAL)
+    if paused and now.state in may_pause:
+        return replace(now, state=CampaignState.PAUSED, message="paused on request")
+    if not paused and now.state is CampaignState.PAUSED:
+        return replace(now, state=back, message="")
+    if not paused and now.state is CampaignState.FAILED:  # somebody has mended the cause
+        return replace(now, state=CampaignState.RUNNING, message="")
+    if now.state is CampaignState.PAUSED or (not paused and now.state in may_pause):
+        return now
+    raise WrongState(
+        f"campaign {now.spec.name} is {now.state} and cannot be {'paused' if paused else 'resumed'}",
+        kind="campaign",
+        id=now.campaign_id,
+        state=now.state.value,
+        reason="CAMPAIGN_OVER",
+        fix="create a new campaign",
+    )
