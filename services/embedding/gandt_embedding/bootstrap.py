@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds the embedding service from its settings; the only file here that names an adapter."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from gandt.adapters.image_decode import ImageDecoder
+from gandt.adapters.local_files import LocalFiles
+from gandt.adapters.prometheus_meter import PrometheusMeter
+from gandt.adapters.system_clock import SystemClock
+from gandt.domain.errors import InvalidInput
+from gandt.ports.embedding_model import EmbeddingModel
+from gandt.ports.object_store import ObjectStore
+from gandt.runtime.application import Application
+from gandt.runtime.peers import Peers
+from gandt.wire import embedding as wire
+from gandt_embedding.cache import VectorCache
+from gandt_embedding.pipeline import METRICS, Limits, Pipeline
+from gandt_embedding.service import EmbeddingService
+from gandt_embedding.servicer import EmbeddingServicer
+from gandt_embedding.settings import Settings
+
+log = logging.getLogger(__name__)
+HOG = "hog"
+
+
+def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
+    """The service, with its model to be loaded by the warm-up.
+
+    Args:
+        peers: not needed; embedding calls no other service.
+    Raises:
+        InvalidInput: weights without a model that could use them.
+    """
+    del peers
+    if settings.weights and settings.model == HOG:
+        raise InvalidInput(
+            f"weights {settings.weights} are given, and the model is hog, which has none",
+            field="model",
+            reason="MODEL_NOT_NAMED",
+            fix="name the model that they are for, as in --model mobilenet_v2",
+        )
+    meter = PrometheusMeter(METRICS)
+    objects = _objects(settings)
+
+    def load() -> Pipeline:
+        model = load_model(settings, objects)
+        return Pipeline(model, objects, VectorCache(settings.cache_bytes), _limits(settings), meter, SystemClock())
+
+    service = EmbeddingService(load, settings.stream_window)
+    return Application(
+        name="embedding",
+        grpc_service=wire.SERVICE,
+        register=lambda server, pool: wire.add_servicer(EmbeddingServicer(service, pool), server),
+        warm_up=service.warm_up,
+        close=service.close,
+        registry=meter.registry,
+    )
+
+
+def load_model(settings: Settings, objects: ObjectStore) -> EmbeddingModel:
+    """The model that the settings name.
+
+    Raises:
+        InvalidInput, NotFound, CorruptData, BackendUnavailable: it cannot be loaded, and why.
+    """
+    limits = (settings.max_image_bytes, settings.max_pixels)
+    if settings.model == HOG:
+        from gandt.adapters.torch_hog import TorchHog
+
+        hog = TorchHog(ImageDecoder(max_image_bytes=limits[0], max_pixels=limits[1]))
+        log.info("the built-in hog embedder is used: it has no weights and sees outlines only")
+        return hog
+    from gandt.adapters.torch_model import ModelSpec, load_torch_model
+
+    spec = ModelSpec(
+        settings.model,
+        settings.weights,
+        settings.weights_config,
+        settings.weights_sha256,
+        settings.device,
+        settings.engine,
+        settings.torch_threads,
+    )
+    model = load_torch_model(spec, _weight_store(settings, objects), limits)
+    log.info("model loaded", extra={"model_id": model.info.model_id, "device": model.info.device})
+    return model
+
+
+def _limits(settings: Settings) -> Limits:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Limits(
+        max_batch=settings.max_batch,
+        decode_threads=settings.decode_threads or max(1, allowed - 1),
+        queue_items=settings.queue_items,
+        queue_bytes=settings.queue_bytes,
+    )
+
+
+def _objects(settings: Settings) -> ObjectStore:
+    if settings.objects == "s3":
+        return _s3(settings)
+    return LocalFiles(Path(settings.objects) if settings.objects else settings.data_dir / "objects")
+
+
+def _weight_store(settings: Settings, objects: ObjectStore) -> ObjectStore:
+    """Weights may lie in S3 also where the images do not."""
+    if not settings.weights.startswith("s3://") or settings.objects == "s3" or objects.head(settings.weights):
+        return objects
+    return _s3(settings)
+
+
+def _s3(settings: Settings) -> ObjectStore:
+    import boto3
+
+    from gandt.adapters.s3 import S3Objects
+
+    return S3Objects(boto3.client("s3", endpoint_url=settings.s3_endpoint_url or None))

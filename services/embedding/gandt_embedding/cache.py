@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Vectors by content hash, the least recently used ones dropped first, bounded in bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROW_OVERHEAD = 300  # bytes of key, array header and links; measured, rounded up
+
+
+class VectorCache:
+    """Vectors of one model. Thread-safe.
+
+    Args:
+        max_bytes: memory that it may take; 0 keeps nothing.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._rows: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: bytes) -> NDArray[np.float32] | None:
+        """The vector, read-only, or None."""
+        with self._lock:
+            row = self._rows.get(key)
+            if row is not None:
+                self._rows.move_to_end(key)
+            return row
+
+    def put(self, key: bytes, row: NDArray[np.float32]) -> None:
+        """Keeps a vector that nobody will change."""
+        size = row.nbytes + _ROW_OVERHEAD
+        if size > self._max_bytes:
+            return
+        with self._lock:
+            if key not in self._rows:
+                self._bytes += size
+            self._rows[key] = row
+            self._rows.move_to_end(key)
+            while self._bytes > self._max_bytes:
+                _, dropped = self._rows.popitem(last=False)
+                self._bytes -= dropped.nbytes + _ROW_OVERHEAD
+
+    def __len__(self) -> int:
+        return len(self._rows)

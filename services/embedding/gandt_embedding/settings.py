@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every setting of the embedding service: section `[embedding]`, environment `GANDT_EMBEDDING__<KEY>`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from gandt.runtime.settings import MIB, ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What the embedding service can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="GANDT_EMBEDDING__")
+
+    port: int = Field(default=50051, ge=0, le=65535, description="Service port; 0 takes a free one.")
+    health_port: int | None = Field(
+        default=50061,
+        ge=0,
+        le=65535,
+        description="Plaintext health for probes; 0 takes a free one, empty turns it off.",
+    )
+    metrics_port: int | None = Field(
+        default=9051, ge=0, le=65535, description="Prometheus /metrics; 0 takes a free one, empty turns it off."
+    )
+    max_message_bytes: int = Field(
+        default=41 * MIB, ge=1024, description="Largest message either way: one image of 40 MiB and 1 MiB head room."
+    )
+    model: str = Field(
+        default="hog",
+        description="Name of a torchvision classification model, or hog. hog needs no weights and sees outlines only; "
+        "name a network as soon as you have weights for it.",
+    )
+    weights: str = Field(
+        default="",
+        description="Weights of the model: a file, s3://bucket/key, or a name of torchvision's own (DEFAULT), which is "
+        "downloaded. Every model but hog needs them.",
+    )
+    weights_config: str = Field(
+        default="",
+        description="File or s3:// URI of the weights' description. Empty looks for WEIGHTS.toml beside them.",
+    )
+    weights_sha256: str = Field(
+        default="",
+        pattern="^([0-9a-fA-F]{64})?$",
+        description="SHA-256 that the weights must have. s3:// weights need it here or in their description.",
+    )
+    device: str = Field(
+        default="auto", pattern="^(auto|cpu|cuda)$", description="auto takes the GPU when there is one; or cpu, cuda."
+    )
+    engine: str = Field(default="auto", description="What runs the network. auto takes eager, the only one so far.")
+    max_batch: int = Field(
+        default=8,
+        ge=1,
+        le=512,
+        description="Most images in one run of the device. More than 8 gains nothing on a CPU; 64 to 128 suit a GPU.",
+    )
+    decode_threads: int = Field(
+        default=0, ge=0, le=256, description="Images decoded at once. 0 takes the processors less one, at least one."
+    )
+    torch_threads: int = Field(
+        default=0, ge=0, le=256, description="Threads of the network on a CPU. 0 takes the processors of this process."
+    )
+    queue_items: int = Field(
+        default=256,
+        ge=1,
+        le=65536,
+        description="Images under way. Unary calls above it get RESOURCE_EXHAUSTED; streams wait.",
+    )
+    queue_bytes: int = Field(default=512 * MIB, ge=MIB, description="Encoded bytes under way.")
+    stream_window: int = Field(
+        default=64, ge=1, le=4096, description="Images of one stream under way. More helps only over slow networks."
+    )
+    cache_bytes: int = Field(
+        default=64 * MIB, ge=0, description="Memory for vectors by content, for repeated images; 0 keeps none."
+    )
+    max_image_bytes: int = Field(
+        default=40 * MIB,
+        ge=1024,
+        le=40 * MIB,
+        description="Largest encoded image. The contract allows no more than 40 MiB.",
+    )
+    max_pixels: int = Field(
+        default=100_000_000,
+        ge=1,
+        description="Largest width times height that is decoded; a pixel takes 3 bytes in each decode thread.",
+    )
+    objects: str = Field(
+        default="",
+        description="Where s3:// URIs are read: empty for data_dir/objects, s3 for S3, or another folder.",
+    )
+    s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 that is not Amazon's, such as MinIO.")

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes into an embedding and what comes out: images, preprocessing, a model's description and fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gandt.domain.errors import GandtError, InvalidInput
+
+MAX_BATCH_IMAGES = 32
+"""Most images in one Embed call."""
+MAX_SIDE = 2048
+"""Largest input side of a model, in pixels."""
+_FINGERPRINT_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """One image to embed; exactly one of `data`, `uri` and `pixels` says where its pixels are.
+
+    Attributes:
+        image_id: the caller's id, returned with the result; "" means its position.
+        data: encoded bytes (JPEG, PNG, WebP, GIF, BMP, TIFF).
+        uri: `s3://bucket/key`.
+        pixels: u8[H, W, 3], RGB, decoded already.
+    """
+
+    image_id: str = ""
+    data: bytes = b""
+    uri: str = ""
+    pixels: NDArray[np.uint8] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the image holds in memory before decoding (0 for one that is still in a store)."""
+        return self.pixels.nbytes if self.pixels is not None else len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """What became of one image: exactly one of `vector` and `error` is set.
+
+    Attributes:
+        image_id: the image's id, or its position when none was given.
+        sequence: position in the call, or sequence in the stream, from 0.
+        vector: f32[D], read-only, unit length.
+        cached: whether the vector came from the cache.
+    """
+
+    image_id: str
+    sequence: int
+    vector: NDArray[np.float32] | None = None
+    error: GandtError | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """From RGB pixels to the numbers that a model eats: `(pixel / scale - mean) / std`, after resizing.
+
+    Attributes:
+        height, width: the model's input in pixels.
+        resize_side: the short side becomes this long before the center is cut out; 0 stretches the whole
+            image to the input size instead.
+        interpolation: `bilinear`, `bicubic` or `nearest`, always with antialiasing.
+        scale: divides the pixel values 0 to 255; 255 gives the [0, 1] of torchvision.
+        mean, std: a number a channel, in the model's channel order.
+        bgr: whether the model wants blue first.
+        rotate180: whether the image is turned by 180 degrees (weights that came from TensorFlow's padding).
+    """
+
+    height: int = 224
+    width: int = 224
+    resize_side: int = 0
+    interpolation: str = "bilinear"
+    scale: float = 255.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    bgr: bool = False
+    rotate180: bool = False
+
+    def __post_init__(self) -> None:
+        for name, side in (("height", self.height), ("width", self.width), ("resize_side", self.resize_side)):
+            if not (1 <= side <= MAX_SIDE or (name == "resize_side" and side == 0)):
+                raise _bad(f"{name} is {side} pixels, allowed are 1 to {MAX_SIDE}", name)
+        if 0 < self.resize_side < max(self.height, self.width):
+            raise _bad(
+                f"the short side is resized to {self.resize_side} pixels, less than the "
+                f"{self.height}x{self.width} that are cut out of it",
+                "resize_side",
+            )
+        if self.interpolation not in ("bilinear", "bicubic", "nearest"):
+            raise _bad(f"interpolation {self.interpolation!r} is unknown", "interpolation")
+        if not np.all(np.isfinite((self.scale, *self.mean, *self.std))) or self.scale == 0 or 0 in self.std:
+            raise _bad("scale, mean and std must be finite, scale and std not zero", "std")
+
+    def describe(self) -> str:
+        """One line for people."""
+        how = f"short side to {self.resize_side}, center" if self.resize_side else "stretched to"
+        parts = [f"{how} {self.height}x{self.width} {self.interpolation}"]
+        parts.append(f"(pixel / {self.scale:g} - {_numbers(self.mean)}) / {_numbers(self.std)}")
+        parts.append("BGR" if self.bgr else "RGB")
+        return ", ".join([*parts, "rotated by 180 degrees"] if self.rotate180 else parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """Everything that changes a vector, and so names its space.
+
+    Attributes:
+        architecture: torchvision's name, or `hog`.
+        weights_sha256: lower-case hex of the weights file; "" for a model without weights.
+        decoder: id of the decoder and its rules.
+        dtype: number format of the computation.
+        projection: what turns the features into the vector after the model; "" for unit length alone.
+    """
+
+    architecture: str
+    preprocessing: Preprocessing
+    weights_sha256: str = ""
+    decoder: str = ""
+    dtype: str = "float32"
+    projection: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A loaded model as its users see it.
+
+    Attributes:
+        model_id: fingerprint; names the vector space.
+        name: the architecture.
+        dim: numbers in a vector.
+        normalized: whether vectors have unit length.
+        weights_source: where the weights came from, without credentials.
+        preprocessing: in words.
+        device: `cpu`, or the accelerator's name.
+        engine: what runs the model (`eager`, ...).
+        max_image_bytes, max_pixels, max_batch_images: the server's limits.
+    """
+
+    model_id: str
+    name: str
+    dim: int
+    normalized: bool = True
+    weights_sha256: str = ""
+    weights_source: str = ""
+    preprocessing: str = ""
+    device: str = "cpu"
+    engine: str = "eager"
+    max_image_bytes: int = 0
+    max_pixels: int = 0
+    max_batch_images: int = MAX_BATCH_IMAGES
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpen:
+    """What a stream starts with.
+
+    Attributes:
+        model_id: the fingerprint that the caller expects; "" accepts any.
+        dtype: number format in which the vectors travel; None leaves it open.
+    """
+
+    model_id: str = ""
+    dtype: np.dtype[np.floating] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamItems:
+    """Images of a stream with consecutive sequences from `first_sequence`."""
+
+    first_sequence: int
+    images: Sequence[ImageInput]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """A stream's first answer: the model in use, and how many images may be under way."""
+
+    info: ModelInfo
+    window_images: int
+    dtype: np.dtype[np.floating] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResults:
+    """Some results in the order of completion; every sequence below `contiguous_ack` has its result."""
+
+    results: Sequence[EmbedResult]
+    contiguous_ack: int
+
+
+def fingerprint(ingredients: Ingredients) -> str:
+    """The model_id: the architecture and 12 hex digits over every ingredient; fit for file and collection names.
+
+    Example:
+        >>> fingerprint(Ingredients("hog", Preprocessing(64, 64)))[:4]
+        'hog-'
+    """
+    text = json.dumps(asdict(ingredients), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
+    return f"{re.sub(r'[^A-Za-z0-9_]', '_', ingredients.architecture)}-{digest}"
+
+
+def _bad(message: str, name: str) -> InvalidInput:
+    return InvalidInput(f"preprocessing: {message}", field=name, reason="BAD_WEIGHTS_CONFIG")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"[{', '.join(f'{value:g}' for value in values)}]"
