@@ -83,12 +83,15 @@ def chunked(vectors: VectorSet, max_bytes: int = MAX_BLOCK_BYTES) -> Iterator[Ve
         yield VectorSet(vectors.ids[start:stop], vectors.matrix[start:stop], vectors.model_id)
 
 
-def chunk_bounds(ids: Sequence[str], row_bytes: int, max_bytes: int = MAX_BLOCK_BYTES) -> Iterator[tuple[int, int]]:
-    """(start, stop) of pieces within `max_bytes`: ids at their UTF-8 length and `row_bytes` beside each."""
+def chunk_bounds(
+    ids: Sequence[str], row_bytes: int | Sequence[int], max_bytes: int = MAX_BLOCK_BYTES
+) -> Iterator[tuple[int, int]]:
+    """(start, stop) of pieces within `max_bytes`: ids at their UTF-8 length and `row_bytes` (of each row) beside."""
     start = size = 0
     for row, image_id in enumerate(ids):
         # 4 bytes frame an id; a block has a few dozen bytes of its own.
-        cost = row_bytes + len(image_id.encode("utf-8", "surrogatepass")) + 4
+        cost = row_bytes if isinstance(row_bytes, int) else row_bytes[row]
+        cost += len(image_id.encode("utf-8", "surrogatepass")) + 4
         if row > start and size + cost > max_bytes - 64:
             yield start, row
             start, size = row, 0

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What vector search does: collections, upserts, reads and near-duplicates over a VectorStore."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from gandt.domain.errors import InvalidInput, WrongState
+from gandt.domain.filters import Filter
+from gandt.domain.near_duplicates import DEFAULT_THRESHOLD, check_threshold, find_near_duplicates
+from gandt.domain.search_records import (
+    MAX_RESULTS,
+    Collection,
+    Deleted,
+    DuplicateMode,
+    DuplicateReport,
+    Found,
+    ItemSet,
+    Scan,
+    UpsertAck,
+)
+from gandt.domain.upserts import sort_out
+from gandt.domain.vectors import MAX_DIM, check_id
+from gandt.ports.clock import NO_DEADLINE, Deadline
+from gandt.ports.meter import Meter, Metric
+from gandt.ports.vector_store import VectorStore
+
+ROWS = "gandt_vectorsearch_rows"
+SEARCH_SECONDS = "gandt_vectorsearch_search_seconds"
+RECALL_CANARY = "gandt_vectorsearch_recall_canary"
+METRICS = (
+    Metric(ROWS, "gauge", "Items stored, over all collections."),
+    Metric(SEARCH_SECONDS, "histogram", "Seconds of a Search call inside the service.", ("query", "index")),
+    Metric(RECALL_CANARY, "gauge", "Recall of the last search: 1 for an exact answer, else measured now and then."),
+)
+
+ANSWER_BYTES = 31 << 20  # a unary answer stays within 32 MiB
+WRITE_ROWS = 1000
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+
+
+class VectorSearch:
+    """Use cases on collections and items; `searches.Searches` has Search.
+
+    Args:
+        store: where vectors live.
+        meter: where metrics go.
+    """
+
+    def __init__(self, store: VectorStore, meter: Meter) -> None:
+        self._store = store
+        self._meter = meter
+
+    def warm_up(self) -> None:
+        """Take the store and load it. Raises as VectorStore.open."""
+        self._store.open()
+        self._meter.set_level(RECALL_CANARY, 1.0)
+        self._count_rows()
+
+    def close(self) -> None:
+        """Flush and let go."""
+        self._store.close()
+
+    def create_collection(self, name: str, dim: int, model_id: str) -> Collection:
+        """A new collection, or the same again.
+
+        Raises:
+            InvalidInput: a bad name or dim.
+            AlreadyExists: it exists with another dim or model.
+        """
+        if not _NAME.match(name):
+            raise InvalidInput(
+                f"collection name {name[:40]!r} is not 1 to 255 of [A-Za-z0-9_] starting with a letter or underscore",
+                field="collection.name",
+                reason="BAD_COLLECTION_NAME",
+            )
+        if not 1 <= dim <= MAX_DIM:
+            raise InvalidInput(f"dim is {dim}, allowed are 1 to {MAX_DIM}", field="collection.dim", reason="BAD_DIM")
+        return self._store.create_collection(name, dim, model_id)
+
+    def get_collection(self, name: str) -> Collection:
+        """One collection. Raises NotFound."""
+        return self._store.get_collection(name)
+
+    def list_collections(self, page_size: int = 0, page_token: str = "") -> tuple[list[Collection], str]:
+        """A page of collections by name, and the token of the next one ("" on the last).
+
+        Raises:
+            InvalidInput: page_size is over 1000.
+        """
+        if page_size > 1000:
+            raise InvalidInput(f"page_size is {page_size}, at most 1000", field="page_size", reason="BAD_PAGE_SIZE")
+        size = page_size or 100
+        rest = [found for found in self._store.list_collections() if found.name > page_token]
+        return rest[:size], rest[size - 1].name if len(rest) > size else ""
+
+    def delete_collection(self, name: str) -> int:
+        """Delete a collection and say how many items went with it. Raises NotFound."""
+        count = self._store.delete_collection(name)
+        self._count_rows()
+        return count
+
+    def upsert(
+        self, name: str, model_id: str, blocks: Iterable[ItemSet], deadline: Deadline = NO_DEADLINE
+    ) -> Iterator[UpsertAck]:
+        """Store blocks as they come; each is acknowledged when the store has it.
+
+        Args:
+            model_id: fingerprint of the vectors' model; "" is not checked.
+        Raises:
+            NotFound: no such collection.
+            WrongState: the collection is another model's (MODEL_MISMATCH), or the store is full.
+        """
+        collection = self.of_model(name, model_id)
+        acknowledged = stored = 0
+        generation = collection.generation
+        for block in blocks:
+            deadline.check()
+            good, rejected = sort_out(block, collection.dim, acknowledged)
+            for start in range(0, len(good), WRITE_ROWS):
+                generation = self._store.upsert(name, _slice(good, start, start + WRITE_ROWS))
+            acknowledged += len(block)
+            stored += len(block) - len(rejected)
+            self._count_rows()
+            yield UpsertAck(acknowledged, stored, generation, rejected)
+        if not acknowledged:
+            yield UpsertAck(0, 0, generation)
+
+    def delete(self, name: str, ids: Sequence[str] | None, condition: Filter | None, dry_run: bool = False) -> Deleted:
+        """Delete by ids or, when those are None, by condition.
+
+        Raises:
+            InvalidInput: neither is given, or the answer would be too large.
+        """
+        if ids is None and condition is None:
+            raise InvalidInput(
+                "nothing says what to delete",
+                field="selector",
+                reason="NO_SELECTOR",
+                fix="give ids or a filter; a filter `and` without operands means everything",
+            )
+        if ids is None:
+            blocks = self._store.scan(name, condition, block_rows=10_000, with_vectors=False).blocks
+            ids = [image_id for block in blocks for image_id in block.ids]
+        self._check_answer(sum(len(image_id.encode()) + 4 for image_id in ids), "delete fewer items at once")
+        if dry_run:
+            present = self._present(name, ids)
+            found = tuple(image_id for image_id in dict.fromkeys(ids) if image_id in present)
+            return Deleted(found, self._store.get_collection(name).generation)
+        deleted = self._store.delete(name, ids)
+        self._count_rows()
+        return deleted
+
+    def fetch(self, name: str, ids: Sequence[str], with_fields: bool = False) -> Found:
+        """Items in request order, and the ids that are missing.
+
+        Raises:
+            InvalidInput: over 16384 ids, or more vectors than one answer holds.
+        """
+        if len(ids) > MAX_RESULTS:
+            raise InvalidInput(
+                f"{len(ids)} ids were asked for, at most {MAX_RESULTS} in one call",
+                field="ids",
+                reason="TOO_MANY",
+                fix="ask in parts, or scan",
+            )
+        dim = self._store.get_collection(name).dim
+        self._check_answer(len(ids) * (4 * dim + 70), f"ask for at most {ANSWER_BYTES // (4 * dim + 70)} ids at once")
+        return self._store.fetch(name, ids, with_fields)
+
+    def scan(
+        self,
+        name: str,
+        condition: Filter | None = None,
+        after_id: str = "",
+        block_rows: int = 0,
+        with_vectors: bool = False,
+        with_fields: bool = False,
+    ) -> Scan:
+        """All items in id order; 0 rows a block lets the service choose. Raises NotFound, InvalidInput."""
+        if after_id:
+            check_id(after_id, "after_id")
+        dim = self._store.get_collection(name).dim
+        fitting = max(1, (1 << 20) // (4 * dim + 70)) if with_vectors else 8192
+        return self._store.scan(
+            name, condition, after_id, min(block_rows or fitting, fitting), with_vectors, with_fields
+        )
+
+    def find_near_duplicates(
+        self,
+        name: str,
+        threshold: float = DEFAULT_THRESHOLD,
+        mode: DuplicateMode = "groups",
+        condition: Filter | None = None,
+        deadline: Deadline = NO_DEADLINE,
+    ) -> Iterator[DuplicateReport]:
+        """Compare all items that match with each other, reporting progress.
+
+        Raises:
+            InvalidInput: the threshold is not in (0, 1].
+            NotFound: no such collection.
+            DeadlineExceeded: the caller went away.
+        """
+        check_threshold(threshold)
+        for report in find_near_duplicates(self._store.matrix(name, condition), threshold, mode):
+            deadline.check()
+            yield report
+
+    def of_model(self, name: str, model_id: str) -> Collection:
+        """The collection, if its vectors are of that model; "" is not checked.
+
+        Raises:
+            NotFound: no such collection.
+            WrongState: it holds another model's vectors (MODEL_MISMATCH).
+        """
+        collection = self._store.get_collection(name)
+        if model_id and model_id != collection.model_id:
+            raise WrongState(
+                f"collection {name} holds vectors of model {collection.model_id!r}, not of {model_id!r}",
+                kind="collection",
+                id=name,
+                state=collection.model_id,
+                reason="MODEL_MISMATCH",
+                fix="use the collection of that model, or embed again",
+                metadata={"model_id": collection.model_id},
+            )
+        return collection
+
+    def _present(self, name: str, ids: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(ids), MAX_RESULTS):
+            part = ids[start : start + MAX_RESULTS]
+            found |= set(part) - set(self._store.fetch(name, part).missing)
+        return found
+
+    def _check_answer(self, size: int, fix: str) -> None:
+        if size > ANSWER_BYTES:
+            raise InvalidInput(
+                f"the answer would take {size:,} bytes, at most {ANSWER_BYTES:,} fit",
+                reason="ANSWER_TOO_LARGE",
+                fix=fix,
+            )
+
+    def _count_rows(self) -> None:
+        self._meter.set_level(ROWS, float(sum(found.items for found in self._store.list_collections())))
+
+
+def _slice(items: ItemSet, start: int, stop: int) -> ItemSet:
+    if start == 0 and stop >= len(items):
+        return items
+    vectors = type(items.vectors)(
+        items.vectors.ids[start:stop], items.vectors.matrix[start:stop], items.vectors.model_id
+    )
+    return ItemSet(vectors, items.fields[start:stop])
