@@ -204,3 +204,29 @@ class AnswerTableBuilder:
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: type[Number]) -> NDArray[Number]:
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)
+
+
+def concatenate(first: AnswerTable, second: AnswerTable) -> AnswerTable:
+    """Both tables' answers in order; equal names become one."""
+    images, workers = _merge(first.images, second.images), _merge(first.workers, second.workers)
+    labels, jobs = _merge(first.labels, second.labels), _merge(first.jobs, second.jobs)
+    return AnswerTable(
+        images=images[0],
+        workers=workers[0],
+        labels=labels[0],
+        jobs=jobs[0],
+        image=np.concatenate([first.image, images[1][second.image]]),
+        worker=np.concatenate([first.worker, workers[1][second.worker]]),
+        job=np.concatenate([first.job, jobs[1][second.job]]),
+        state=np.concatenate([first.state, second.state]),
+        previous=np.concatenate([first.previous, second.previous]),
+        label_ptr=np.concatenate([first.label_ptr, second.label_ptr[1:] + first.label_ptr[-1]]),
+        label=np.concatenate([first.label, labels[1][second.label]]),
+    )
+
+
+def _merge(first: Sequence[str], second: Sequence[str]) -> tuple[list[str], NDArray[np.int32]]:
+    """All names, and the new index of each name of the second."""
+    index = {name: i for i, name in enumerate(first)}
+    places = [index.setdefault(name, len(index)) for name in second]
+    return list(index), np.array(places, np.int32)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The port for answers and gold labels that lie somewhere under a URI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from gandt.domain.datasets import Answer
+
+
+class AnswersSource(Protocol):
+    """Reads answers by URI."""
+
+    def answers(self, uri: str, multi_label: bool, raw: bool) -> Iterator[Answer]:
+        """The answers of a table, or of a Ground Truth job's output folder, in order.
+
+        Args:
+            multi_label: an answered empty label means "none of these"; otherwise it is blank.
+            raw: keep every answer as it was given, for compat.
+        Raises:
+            NotFound: nothing is there.
+            InvalidInput: it cannot be read; names the object and the row.
+        """
+        ...
+
+    def gold(self, uri: str) -> Mapping[str, tuple[str, ...]]:
+        """Known labels by image.
+
+        Raises:
+            NotFound, InvalidInput: as above.
+        """
+        ...
