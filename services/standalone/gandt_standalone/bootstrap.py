@@ -113,7 +113,7 @@ def _local(
         endpoint = addresses[name].service
     else:
         endpoint = authority(_reachable(chosen.host), chosen.port)
-        if name == "labeling":
+        if name in catalog.HTTP_NAMES:
             endpoint = f"{'https' if chosen.tls_cert_file else 'http'}://{endpoint}"
     token = chosen.token.get_secret_value() if chosen.token else None
     tls = None

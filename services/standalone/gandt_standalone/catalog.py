@@ -15,6 +15,9 @@ from gandt.runtime.settings import ServiceSettings, unknown_key
 NAMES = ("embedding", "vectorsearch", "selection", "aggregation", "jobcontroller", "labeling")
 """In start order: a service comes after those it calls, and people come last."""
 
+HTTP_NAMES = ("labeling",)
+"""Those that speak HTTP: their endpoint is a URL, and browsers reach it."""
+
 
 @dataclass(frozen=True)
 class Service:

@@ -82,7 +82,12 @@ def _run_one(name: str, arguments: dict[str, Any], ctx: Context) -> int:
         found = addresses[name]
         ctx.out.note(f"{name:<14} {found.service}")
         _say(
-            ctx, {"endpoints": {name: found.service}, "health": {name: found.health}, "metrics": {name: found.metrics}}
+            ctx,
+            {
+                "endpoints": {name: found.service},
+                "health": _given(name, found.health),
+                "metrics": _given(name, found.metrics),
+            },
         )
 
     with contextlib.closing(Peers.configured(Path(ctx.config.file) if ctx.config.file else None)) as peers:
@@ -92,6 +97,10 @@ def _run_one(name: str, arguments: dict[str, Any], ctx: Context) -> int:
 def _say(ctx: Context, values: dict[str, Any]) -> None:
     """The one JSON object of --json, as soon as the services answer: scripts wait for it."""
     ctx.out.summary(values, human="serving; stop with Ctrl-C")
+
+
+def _given(name: str, address: str) -> dict[str, str]:
+    return {name: address} if address else {}
 
 
 def _log_format() -> str:

@@ -104,7 +104,7 @@ class EmbeddedServices:
             arguments={**overrides, **({"config_file": self._config_file} if self._config_file else {})},
             section=self._sections.get(name),
             defaults={"data_dir": self._data_dir},
-        ).model_copy(update=_PRIVATE)
+        ).model_copy(update=_LOCAL if name in catalog.HTTP_NAMES else {**_LOCAL, **_PRIVATE})
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         app = service.bootstrap(settings, self._peers)
         return self._host(app, settings)
@@ -144,15 +144,14 @@ def _start_order(name: str) -> int:
     return catalog.NAMES.index(name) if name in catalog.NAMES else len(catalog.NAMES)
 
 
-# Inside one process nobody else can call, so ports, tokens and certificates of the server's settings do not apply.
-_PRIVATE: dict[str, Any] = {
+# Settings of a server that do not apply inside one process: its ports, and on a private socket its locks.
+_LOCAL: dict[str, Any] = {
     "host": "127.0.0.1",
     "port": 0,
     "health_port": None,
     "metrics_port": None,
-    "token": None,
     "tls_cert_file": None,
     "tls_key_file": None,
     "tls_client_ca_file": None,
-    "reflection": False,
 }
+_PRIVATE: dict[str, Any] = {"token": None, "reflection": False}

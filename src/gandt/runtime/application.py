@@ -16,6 +16,10 @@ Register = Callable[[grpc.aio.Server, WorkPool], None]
 """Adds servicers to a server, e.g. `lambda server, pool: add_servicer(EchoServicer(service, pool), server)`."""
 
 
+Listening = Callable[[str], None]
+"""Told where the service listens: `host:port`, `unix:PATH` or a URL."""
+
+
 def _nothing(*_: object) -> None:
     return None
 
@@ -28,6 +32,7 @@ class Application:
         name: short name, as in `gandt serve NAME` and the settings' prefix.
         grpc_service: full proto name for health checks; "" for a pure HTTP service.
         register: adds the servicers; not called for a pure HTTP service.
+        listening: told the address once the port is taken, before `warm_up`; for services that hand it out.
         warm_up: slow preparation (weights, indexes). Runs in a worker thread before the service is SERVING;
             what it raises stops the start.
         close: releases what the bootstrap opened. Runs once, after the last call has ended.
@@ -38,6 +43,7 @@ class Application:
     name: str
     grpc_service: str = ""
     register: Register = _nothing
+    listening: Listening = _nothing
     warm_up: Callable[[], None] = _nothing
     close: Callable[[], None] = _nothing
     http: Any = None

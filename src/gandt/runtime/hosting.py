@@ -13,8 +13,9 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from gandt.domain.errors import InvalidInput, WrongState
+from gandt.domain.errors import WrongState
 from gandt.runtime.application import Application
+from gandt.runtime.certificates import server_credentials
 from gandt.runtime.interceptors import HEALTH, interceptors
 from gandt.runtime.lifecycle import Lifecycle, State
 from gandt.runtime.metrics import MetricsPage, RpcMetrics
@@ -110,6 +111,7 @@ class GrpcHost:
         probes = await self._start_probes()
         page = self._start_page()
         await server.start()
+        app.listening(address)
         await self._pool.run(app.warm_up)
         self._lifecycle.state = State.SERVING
         await self._health.set(app.grpc_service, _SERVING)
@@ -120,7 +122,7 @@ class GrpcHost:
         if self._socket:
             server.add_insecure_port(f"unix:{self._socket}")
             return f"unix:{self._socket}"
-        port = _add_port(server, settings.host, settings.port, self._app.name, "port", _credentials(settings))
+        port = _add_port(server, settings.host, settings.port, self._app.name, "port", server_credentials(settings))
         return authority(settings.host, port)
 
     async def _start_probes(self) -> str:
@@ -231,25 +233,3 @@ def _add_port(
         return int(server.add_secure_port(address, credentials))
     except RuntimeError as error:
         raise port_taken(service, host, port, key) from error
-
-
-def _credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
-    if settings.tls_cert_file is None and settings.tls_key_file is None:
-        if settings.tls_client_ca_file is not None:
-            raise InvalidInput("tls_client_ca_file needs tls_cert_file and tls_key_file", field="tls_client_ca_file")
-        return None
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        raise InvalidInput("tls_cert_file and tls_key_file go together", field="tls_key_file")
-    ca = settings.tls_client_ca_file
-    pair = (_pem(settings, "tls_key_file"), _pem(settings, "tls_cert_file"))
-    return grpc.ssl_server_credentials(
-        [pair], root_certificates=_pem(settings, "tls_client_ca_file") if ca else None, require_client_auth=bool(ca)
-    )
-
-
-def _pem(settings: ServiceSettings, key: str) -> bytes:
-    path = getattr(settings, key)
-    try:
-        return bytes(path.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"{key} {path} cannot be read: {error.strerror}", field=key, reason="TLS_FILE") from error

@@ -74,10 +74,12 @@ class HttpHost:
         except BaseException:
             listener.close()
             raise
+        scheme = "https" if settings.tls_cert_file else "http"
+        address = f"{scheme}://{authority(settings.host, listener.getsockname()[1])}"
+        app.listening(address)
         await asyncio.to_thread(app.warm_up)
         self._lifecycle.state = State.SERVING
-        scheme = "https" if settings.tls_cert_file else "http"
-        return Addresses(f"{scheme}://{authority(settings.host, listener.getsockname()[1])}", "", page)
+        return Addresses(address, "", page)
 
     async def stop(self, drain_seconds: float | None = None) -> bool:
         """Takes no new connection, finishes running requests, closes; a second call does nothing."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,27 @@ def test_without_a_client_certificate_the_handshake_fails(start_echo: Any, certi
         with pytest.raises(grpc.RpcError) as caught:
             health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_renewed_certificate_is_used_without_a_restart(
+    start_echo: Any, certificates: Certificates, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    shutil.copy(certificates.server_cert, certificate)
+    shutil.copy(certificates.server_key, key)
+    echo = start_echo(tls_cert_file=certificate, tls_key_file=key)
+    host, port = echo.addresses.service.split(":")
+    assert _served(host, int(port)) == certificates.server_cert.read_text().strip()
+    certificate.unlink()  # half-way through the renewal
+    assert _call(echo.addresses.service, Tls(certificates.ca)) == b"x"
+    shutil.copy(certificates.client_cert, certificate)
+    shutil.copy(certificates.client_key, key)
+    assert _served(host, int(port)) == certificates.client_cert.read_text().strip()
+    assert _call(echo.addresses.service, Tls(certificates.ca)) == b"x"
+
+
+def _served(host: str, port: int) -> str:
+    return ssl.get_server_certificate((host, port), timeout=5).strip()
 
 
 def test_a_missing_file_is_named(start_echo: Any, certificates: Certificates, tmp_path: Path) -> None:
