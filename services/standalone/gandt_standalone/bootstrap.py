@@ -11,6 +11,8 @@ from typing import Any
 from gandt.adapters.local_files import LocalFiles
 from gandt.client.connection import Target, Tls
 from gandt.domain.errors import BackendUnavailable
+from gandt.domain.images import split_uri
+from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.hosting import Addresses, authority
 from gandt.runtime.peers import EndpointSettings, Peers, configured_targets
@@ -96,6 +98,22 @@ def mount_photos(project: Path, folder: Path) -> str:
         NotFound: there is no such folder.
     """
     return f"s3://{LocalFiles(project / STATE_DIR / OBJECTS_DIR).mount(folder)}/"
+
+
+def objects_of(project: Path, uri: str) -> ObjectStore:
+    """The store that holds an object: the project's own where it has the bucket, else S3 as boto3 is configured.
+
+    Raises:
+        InvalidInput: not an S3 URI.
+    """
+    own = LocalFiles(project / STATE_DIR / OBJECTS_DIR)
+    if own.has_bucket(split_uri(uri)[0]):
+        return own
+    import boto3  # only where S3 is asked for: it costs a quarter of a second
+
+    from gandt.adapters.s3 import S3Objects
+
+    return S3Objects(boto3.client("s3"))
 
 
 def _local(

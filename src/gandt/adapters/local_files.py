@@ -111,6 +111,10 @@ class LocalFiles:
             with contextlib.suppress(OSError):
                 parent.rmdir()
 
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether the bucket has a folder here, its own or a mounted one."""
+        return self._folder(bucket)[0].is_dir()
+
     def mount(self, folder: Path) -> str:
         """Map a bucket of its own onto a folder, read-only; the same folder always gets the same bucket.
 
