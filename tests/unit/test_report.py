@@ -45,6 +45,7 @@ def record(picks: Sequence[LabeledPick], in_pool: int | None) -> CampaignRecord:
         message="the budget is spent",
         images=110,
         seeds=10,
+        seed_targets=3,
         pool_truth=in_pool,
         picks=picks,
         rounds=[RoundRecord(1, "find-more", "owl is wanted", len(picks), 3 * len(picks), 1_200_000)],

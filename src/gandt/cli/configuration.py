@@ -18,7 +18,7 @@ from typing import Any
 from gandt.domain.errors import InvalidInput
 
 SERVICES = ("embedding", "vectorsearch", "selection", "aggregation", "jobcontroller", "labeling")
-SECRETS = {("endpoints", "token")}
+SECRETS = {("endpoints", "token"), ("endpoints", "labeling_token")}
 
 # section -> key -> (default, what it is)
 KEYS: dict[str, dict[str, tuple[Any, str]]] = {
@@ -51,6 +51,7 @@ KEYS: dict[str, dict[str, tuple[Any, str]]] = {
     "endpoints": {
         **{name: ("", f"HOST:PORT of the {name} service; started in this process when empty") for name in SERVICES},
         "token": ("", "bearer token for all of them; better in GANDT_ENDPOINTS__TOKEN than in a file"),
+        "labeling_token": ("", "operator's token of the labeling service; the project's own when empty"),
         "tls_ca_file": ("", "PEM of their CA; with it all calls use TLS"),
         "tls_cert_file": ("", "PEM client certificate for mTLS"),
         "tls_key_file": ("", "PEM key of tls_cert_file"),

@@ -124,12 +124,36 @@ class Context:
         ca, cert, key = (Path(f) if f else None for f in files)
         return Tls(ca, cert, key) if ca else None
 
-    def embedded_url(self) -> str:
-        """Address of the labeling service that this process runs or that `gandt serve` runs; "" when there is none."""
-        served = self._served()
-        if served is not None:
-            return str(served.endpoints.get("labeling", ""))
-        return "" if self._embedded is None else str(self._embedded.endpoint("labeling"))
+    def at(self, folder: Path) -> Context:
+        """The same for another project folder, with that folder's own configuration."""
+        return Context(folder, self.out, configuration.load(folder), self.seed, "")
+
+    def has_server(self) -> bool:
+        """Whether the services outlive this command, so that people can label."""
+        remote = self.endpoint or self.config.get("endpoints", "jobcontroller")
+        return bool(remote) or self._served() is not None
+
+    def labeling_url(self) -> str:
+        """Address of the labeling service: configured, of `gandt serve`, or started in this process."""
+        configured = str(self.config.get("endpoints", "labeling"))
+        return configured or ("" if self.endpoint else self._local("labeling", {}))
+
+    def invite(self, name: str = "") -> tuple[str, str]:
+        """An invitation to label: its code and its link.
+
+        Args:
+            name: a worker's name, for a personal one; "" for the team's link.
+        Raises:
+            Unauthenticated: the labeling service is elsewhere and its token is not here.
+        """
+        from gandt.client.labeling_operator import create_invite
+
+        url = self.labeling_url()
+        token_file = self.state_dir / "labeling.token"
+        token = str(self.config.get("endpoints", "labeling_token"))
+        if not token and token_file.exists():
+            token = token_file.read_text(encoding="utf-8").strip()
+        return create_invite(url, token, name)
 
     def _served(self) -> Any:
         from gandt.embedded.attach import read

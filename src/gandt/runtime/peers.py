@@ -30,6 +30,9 @@ class EndpointSettings(SectionSettings):
     jobcontroller: str = Field(default="", description="host:port of the job controller.")
     labeling: str = Field(default="", description="URL of the labeling service.")
     token: SecretStr | None = Field(default=None, description="Bearer token for all of them.")
+    labeling_token: SecretStr | None = Field(
+        default=None, description="Operator's token of the labeling service, for the CLI's invitations."
+    )
     tls_ca_file: Path | None = Field(default=None, description="PEM of their CA. With it all calls use TLS.")
     tls_cert_file: Path | None = Field(default=None, description="PEM client certificate for mTLS.")
     tls_key_file: Path | None = Field(default=None, description="PEM key of tls_cert_file.")

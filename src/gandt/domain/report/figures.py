@@ -71,7 +71,7 @@ class CampaignRecord:
 
     Attributes:
         images: images in the catalog.
-        seeds: images that were labeled from the start.
+        seeds: images that were labeled from the start, and how many of them are targets.
         pool_truth: number of target images in the pool (seeds apart), or None when the truth is not known.
         picks: labeled images of all rounds.
         stage_seconds: time by stage, in the order of the loop.
@@ -86,6 +86,7 @@ class CampaignRecord:
     message: str
     images: int
     seeds: int
+    seed_targets: int
     pool_truth: int | None
     picks: Sequence[LabeledPick]
     rounds: Sequence[RoundRecord]

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole loop as one command: what `gandt run` and `gandt demo` do."""
+
+from __future__ import annotations
+
+import threading
+import time
+import webbrowser
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gandt.cli import exit_codes, steps
+from gandt.cli.context import Context
+from gandt.cli.output import usd
+from gandt.cli.report_files import write_report
+from gandt.cli.truth import truth_by_id
+from gandt.domain.errors import GandtError, NotFound
+from gandt.domain.report.figures import RECALL_GOAL, Figures
+
+if TYPE_CHECKING:
+    from gandt.client.jobcontroller import JobControllerClient
+    from gandt.domain.labeling.campaigns import Campaign, CampaignSpec
+    from gandt.domain.labeling.rounds import Round
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What to run.
+
+    Attributes:
+        sources: folders or s3:// URIs of images.
+        seed_labels, truth: tables image,label; "" for none. With a truth simulated workers answer.
+        report: HTML file to write at the end.
+    """
+
+    sources: tuple[str, ...]
+    spec: CampaignSpec
+    seed_labels: str
+    truth: str
+    open_browser: bool
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopResult:
+    """What came of it."""
+
+    campaign: Campaign
+    figures: Figures
+    sentence: str
+    report: str
+    exit_code: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary for --json."""
+        return {"campaign_id": self.campaign.campaign_id, "report": self.report, **self.figures.to_json()}
+
+    def lines(self) -> list[str]:
+        """What a user wants to know, line by line."""
+        f = self.figures
+        lines = [self.sentence]
+        if f.random is not None and f.targets_in_pool:
+            if f.labels_to_goal and f.random.ratio:
+                lines.append(
+                    f"{RECALL_GOAL:.0%} of the wanted images took {f.labels_to_goal:,} labels; random choice needs "
+                    f"{f.random.expected_labels:,.0f} on average ({f.random.ratio:.1f} times as many)"
+                )
+            lines.append(
+                f"random choice would have found {f.random.expected_found:.1f} of {f.targets_in_pool:,} wanted images "
+                f"with the {f.labels_bought:,} labels that were bought, where this campaign found {f.targets_found:,}"
+            )
+        if f.main_yield is not None and f.control_yield is not None:
+            lines.append(
+                f"{f.main_yield:.0%} of the selected images are wanted ones, {f.control_yield:.0%} of the control draws"
+            )
+        lines.append(f"cost {usd(f.cost_usd_micros)}; everything with fixed overlap: {usd(f.fixed_cost_usd_micros)}")
+        lines.append("time: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in f.stage_seconds.items()))
+        lines.append(f"report: {self.report}")
+        return lines
+
+
+@dataclass
+class _Clock:
+    """Adds up the time of each stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _stage: str = ""
+    _since: float = field(default_factory=time.monotonic)
+
+    def enter(self, stage: str) -> None:
+        """Ends the stage under way and begins another."""
+        now = time.monotonic()
+        if self._stage:
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
+        self._stage, self._since = stage, now
+
+
+def run_loop(ctx: Context, loop: Loop) -> LoopResult:
+    """Runs everything to the end of the campaign, or until it waits for people; then writes the report."""
+    clock = _Clock()
+    client = ctx.connect("jobcontroller")
+    clock.enter("ingest")
+    code = steps.ingest(ctx, client, loop.sources)
+    clock.enter("embed and index")
+    job = steps.embed(ctx, client)
+    code = code or (exit_codes.PARTIAL if job.failed else exit_codes.DONE)
+    clock.enter("seed")
+    code = _known_labels(ctx, client, loop) or code
+    campaign = _campaign(client, loop.spec)
+    truth = truth_by_id(client, loop.truth) if loop.truth else {}
+    if not campaign.state.is_final:
+        campaign = _label(ctx, client, campaign, loop, truth, clock)
+    clock.enter("report")
+    clock.enter("")
+    seconds = {k: v for k, v in clock.seconds.items() if k != "report"}
+    figures, sentence = write_report(ctx, client, campaign.campaign_id, loop.report, truth, seconds)
+    if campaign.state == "failed":
+        raise GandtError(
+            f"the campaign failed: {campaign.message}", reason="CAMPAIGN_FAILED", fix="mend the cause, then run again"
+        )
+    return LoopResult(campaign, figures, sentence, loop.report, code if campaign.state.is_final else exit_codes.WAITING)
+
+
+def _known_labels(ctx: Context, client: JobControllerClient, loop: Loop) -> int:
+    from gandt.domain.catalog import LabelKind
+
+    multi, code = loop.spec.multi_label, exit_codes.DONE
+    for path, kind in ((loop.seed_labels, LabelKind.SEED), (loop.truth, LabelKind.TRUTH)):
+        if path:
+            code = steps.import_labels(ctx, client, path, kind, multi) or code
+    return code
+
+
+def _campaign(client: JobControllerClient, spec: CampaignSpec) -> Campaign:
+    """The project's campaign: the newest one when it has the same goal, else a new one."""
+    try:
+        newest = client.get_campaign("")
+    except NotFound:
+        return client.create_campaign(spec)
+    if newest.spec == spec:
+        return newest
+    if not newest.state.is_final:
+        raise GandtError(
+            f"campaign {newest.spec.name} is {newest.state} with other settings",
+            reason="CAMPAIGN_UNDER_WAY",
+            fix="run it with the settings that it began with, or end it with gandt cancel",
+        )
+    return client.create_campaign(spec)
+
+
+def _label(
+    ctx: Context,
+    client: JobControllerClient,
+    campaign: Campaign,
+    loop: Loop,
+    truth: Mapping[str, tuple[str, ...]],
+    clock: _Clock,
+) -> Campaign:
+    """Follows the campaign while workers answer; simulated ones when the truth is known."""
+    ended = threading.Event()
+    workers = None
+    if truth:
+        from gandt.cli.simulated import SimulatedCrowd
+
+        workers = SimulatedCrowd(ctx, truth, ended)
+    else:
+        url = ctx.invite()[1]
+        ctx.out.note(f"label here: {url}")
+        if loop.open_browser:
+            webbrowser.open(url)
+    shown: set[tuple[int, str]] = set()
+
+    def on_change(now: Campaign, newest: Round | None) -> None:
+        if workers is not None:
+            workers.check()
+        clock.enter(_stage(newest))
+        if newest is not None and (newest.number, str(newest.state)) not in shown:
+            shown.add((newest.number, str(newest.state)))
+            if newest.state == "selected":
+                ctx.out.note(f"round {newest.number}: {newest.images} images selected by {newest.strategy}")
+            if newest.state == "aggregated":
+                ctx.out.note(
+                    f"round {newest.number}: {newest.answers} answers, {newest.targets_found} wanted images; "
+                    f"{now.labeled:,} labels, {now.targets_found:,} wanted images in all"
+                )
+
+    try:
+        return steps.follow(client, campaign.campaign_id, on_change)
+    finally:
+        ended.set()
+        if workers is not None:
+            workers.join()
+
+
+def _stage(newest: Round | None) -> str:
+    """The stage that is under way, by the state of the newest round."""
+    if newest is None or newest.state.is_final:
+        return "select"
+    return "aggregate" if newest.state == "collected" else "label"

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lists the labels that are in doubt, or records an expert's decisions.
+
+gandt review                          uncertain, tied and unlabeled images
+gandt review --decide decisions.csv   a table with image,label
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from gandt.cli import exit_codes
+from gandt.cli.context import Context
+from gandt.domain.datasets import join_labels
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--decide", metavar="FILE", help="table image,label of decisions")
+    parser.add_argument("--reviewer", default="reviewer", metavar="NAME", help="who decides, as a pseudonym")
+    parser.add_argument("--campaign", default="", metavar="ID", help="campaign (default: the newest)")
+
+
+def run(args: argparse.Namespace, ctx: Context) -> int:
+    from gandt.tables.labels import read_gold
+
+    ctx.require_project()
+    client = ctx.connect("jobcontroller")
+    if args.decide:
+        report = client.review_labels(read_gold(args.decide), args.campaign, args.reviewer)
+        for rejected in report.rejected:
+            ctx.out.warn(f"{args.decide}: {rejected.message}")
+        values = {"reviewed": report.reviewed, "rejected": len(report.rejected)}
+        ctx.out.summary(values, f"{report.reviewed} decisions are recorded")
+        return exit_codes.PARTIAL if report.rejected else exit_codes.DONE
+    doubtful = [label for label in client.list_labels(args.campaign) if label.status != "certain"]
+    doubtful.sort(key=lambda label: (label.confidence, label.image_id))
+    rows = [
+        [
+            label.uris[0] if label.uris else label.image_id,
+            join_labels(label.labels),
+            label.status,
+            label.confidence,
+            f"{label.agreeing} of {label.answers}",
+        ]
+        for label in doubtful
+    ]
+    ctx.out.table(("image", "label", "status", "confidence", "agree"), rows)
+    found = [{"image": x.image_id, "label": join_labels(x.labels), "status": x.status} for x in doubtful]
+    ctx.out.summary({"doubtful": found}, f"{len(doubtful)} labels are in doubt")
+    return exit_codes.DONE if doubtful else exit_codes.NOTHING

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps of the loop that several verbs take: ingest, import labels, embed, follow a campaign."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gandt.cli import exit_codes
+from gandt.cli.context import Context
+from gandt.domain.errors import GandtError, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from gandt.client.jobcontroller import JobControllerClient
+    from gandt.domain.catalog import EmbeddingJob, LabelKind
+    from gandt.domain.labeling.campaigns import Campaign
+    from gandt.domain.labeling.rounds import Round
+
+POLL_SECONDS = 0.2
+SHOWN_REJECTS = 20
+
+
+def image_uri(ctx: Context, source: str) -> str:
+    """The s3:// URI of a folder of images; a local folder is mapped onto a bucket of its own, read-only.
+
+    Raises:
+        NotFound: there is no such folder.
+        InvalidInput: it is a file, or it can only be reached from this machine.
+    """
+    if source.startswith("s3://"):
+        return source
+    folder = Path(source)
+    if not folder.exists():
+        raise NotFound(f"there is no folder {folder}", kind="folder", id=source, reason="FOLDER_NOT_FOUND")
+    if not folder.is_dir():
+        raise InvalidInput(
+            f"{folder} is a file", field="DIR", reason="NOT_A_FOLDER", fix="name the folder that it is in"
+        )
+    if ctx.endpoint or ctx.config.get("endpoints", "jobcontroller"):
+        raise InvalidInput(
+            f"the job controller is on another machine and cannot read {folder}",
+            field="DIR",
+            reason="LOCAL_FOLDER",
+            fix="copy the images to S3 and name them as s3://bucket/folder/",
+        )
+    from gandt_standalone.bootstrap import mount_photos
+
+    return mount_photos(ctx.project_dir, folder)
+
+
+def ingest(ctx: Context, client: JobControllerClient, sources: Sequence[str]) -> int:
+    """Reads images into the catalog, says what was refused, and returns the exit status."""
+    uris = [image_uri(ctx, source) for source in sources]
+    report = client.import_images(uris, lambda p: ctx.out.progress("reading images", p.done, p.total))
+    for rejected in report.rejected[:SHOWN_REJECTS]:
+        ctx.out.warn(f"{rejected.reason}: {rejected.message}")
+    if len(report.rejected) > SHOWN_REJECTS:
+        ctx.out.warn(f"{len(report.rejected) - SHOWN_REJECTS} more files were refused; --json lists them all")
+    if not report.files:
+        raise GandtError(
+            f"there are no images in {', '.join(sources)}",
+            reason="NOTHING_TO_DO",
+            fix="name a folder with JPEG, PNG, WebP, GIF, BMP or TIFF files",
+        )
+    ctx.out.note(
+        f"{report.added:,} images added, {report.unchanged:,} known, {report.duplicates:,} exact duplicates, "
+        f"{len(report.rejected):,} refused"
+    )
+    return exit_codes.PARTIAL if report.rejected else exit_codes.DONE
+
+
+def embed(ctx: Context, client: JobControllerClient) -> EmbeddingJob:
+    """Embeds what has no vector yet and waits for the end.
+
+    Raises:
+        GandtError: the job failed as a whole.
+    """
+    from gandt.domain.catalog import EmbeddingState
+
+    job = client.create_embedding_job()
+    while job.state is EmbeddingState.RUNNING:
+        ctx.out.progress("embedding", job.embedded + job.failed, job.total)
+        time.sleep(POLL_SECONDS)
+        job = client.get_embedding_job(job.embedding_job_id)
+    ctx.out.clear()
+    for rejected in job.rejected[:SHOWN_REJECTS]:
+        ctx.out.warn(f"{rejected.reason}: {rejected.message}")
+    if job.state is EmbeddingState.FAILED:
+        raise GandtError(
+            f"embedding stopped: {job.message}",
+            reason="EMBEDDING_FAILED",
+            fix="mend the cause, then run gandt embed again",
+        )
+    ctx.out.note(f"{job.embedded:,} of {job.total:,} images embedded with {job.model_id}")
+    return job
+
+
+def import_labels(ctx: Context, client: JobControllerClient, path: str, kind: LabelKind, multi_label: bool) -> int:
+    """Imports a table of known labels, says what was refused, and returns the exit status."""
+    from gandt.tables.labels import read_gold
+
+    labels = read_gold(path)
+    report = client.import_labels(labels, kind, multi_label)
+    for rejected in report.rejected[:SHOWN_REJECTS]:
+        ctx.out.warn(f"{path}: {rejected.message}")
+    ctx.out.note(
+        f"{report.imported:,} {kind} labels imported, {report.unchanged:,} known, {len(report.rejected):,} refused"
+    )
+    if not labels:
+        raise GandtError(f"{path} holds no labels", reason="NOTHING_TO_DO")
+    return exit_codes.PARTIAL if report.rejected else exit_codes.DONE
+
+
+def follow(
+    client: JobControllerClient, campaign_id: str, on_change: Callable[[Campaign, Round | None], None]
+) -> Campaign:
+    """Watches a campaign until it ends, or until it waits for single steps or is paused; returns it as it is then."""
+    from gandt.domain.labeling.campaigns import CampaignState
+
+    campaign = client.get_campaign(campaign_id)
+    for campaign, newest in client.watch_campaign(campaign_id):
+        on_change(campaign, newest)
+        if campaign.state in (CampaignState.PAUSED, CampaignState.MANUAL):
+            break
+    return campaign
