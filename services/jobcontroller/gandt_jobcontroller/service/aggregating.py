@@ -4,26 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gandt.domain.catalog import LabelKind
 from gandt.domain.datasets import LabelEstimate, LabelStatus
 from gandt.domain.errors import WrongState
 from gandt.domain.labeling.campaigns import Campaign, CampaignState
+from gandt.domain.labeling.outcomes import Aggregated
 from gandt.domain.labeling.rounds import Repeats, Round, RoundState, Tally, repeats
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.peers import AggregationAnswer, AggregationQuestion
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregated:
-    """What came of a round."""
-
-    round: Round
-    method: str
-    certain: int
-    need_answers: int
-    warnings: tuple[str, ...] = ()
 
 
 def aggregate_round(parts: Parts, campaign: Campaign, collected: Round, with_repeats: bool = True) -> Aggregated:

@@ -4,26 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gandt.domain.catalog import KnownLabel, WorkerRecord
 from gandt.domain.datasets import Answer, AnswerState
 from gandt.domain.errors import GandtError, InvalidInput, NotFound
+from gandt.domain.labeling.outcomes import GivenLabel, Imported, RefusedLabel
 from gandt.domain.vectors import check_id
-from gandt_jobcontroller.service.naming import GivenLabel, RefusedLabel, check_space, checked_labels, resolve
+from gandt_jobcontroller.service.naming import check_space, checked_labels, resolve
 from gandt_jobcontroller.service.paging import key_of, page_size, token_after
 from gandt_jobcontroller.service.parts import Parts
 
 IMPORTED_JOB = "imported"
-
-
-@dataclass(frozen=True, slots=True)
-class AnswersImported:
-    """Counts of an import of answers, and what was refused."""
-
-    imported: int
-    unchanged: int
-    rejected: tuple[RefusedLabel, ...]
 
 
 class Answers:
@@ -43,7 +35,7 @@ class Answers:
         total = self._parts.store.count_answers(campaign.campaign_id, job_name)
         return [answer for _, answer in rows], token_after(listing, rows[-1][0]) if len(rows) == limit else "", total
 
-    def import_answers(self, campaign_id: str, given: Sequence[Answer]) -> AnswersImported:
+    def import_answers(self, campaign_id: str, given: Sequence[Answer]) -> Imported:
         """Store answers that were collected elsewhere; `image_id` may be an id, URI or path. A bad one fails alone."""
         campaign = self._parts.store.get_campaign(campaign_id)
         space = campaign.spec.space
@@ -62,7 +54,7 @@ class Answers:
                 job = answer.job or IMPORTED_JOB
                 taken.append(replace(answer, image_id=found, labels=labels, state=state, job=job))
         imported = self._parts.store.add_answers(campaign.campaign_id, taken)
-        return AnswersImported(imported, len(taken) - imported, tuple(rejected))
+        return Imported(imported, len(taken) - imported, tuple(rejected))
 
     def review(
         self, campaign_id: str, decisions: Sequence[GivenLabel], reviewer: str

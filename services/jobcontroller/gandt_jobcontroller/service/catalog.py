@@ -5,25 +5,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from gandt.domain.catalog import CatalogImage, KnownLabel, LabelKind, StoredLabel
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import GandtError, InvalidInput
+from gandt.domain.labeling.outcomes import GivenLabel, Imported, ImportReport, RefusedLabel
 from gandt.ports.clock import NO_DEADLINE, Deadline
-from gandt_jobcontroller.service.importing import ImageImport, ImportReport
-from gandt_jobcontroller.service.naming import GivenLabel, RefusedLabel, checked_labels, resolve
+from gandt_jobcontroller.service.importing import ImageImport
+from gandt_jobcontroller.service.naming import checked_labels, resolve
 from gandt_jobcontroller.service.paging import key_of, page_size, token_after
 from gandt_jobcontroller.service.parts import Parts
-
-
-@dataclass(frozen=True, slots=True)
-class LabelsImported:
-    """Counts of an import of labels, and what was refused."""
-
-    imported: int
-    unchanged: int
-    rejected: tuple[RefusedLabel, ...]
 
 
 class Catalog:
@@ -44,7 +35,7 @@ class Catalog:
         after = token_after("images", images[-1].image_id) if len(images) == limit else ""
         return images, after, self._parts.store.count_images()
 
-    def import_labels(self, given: Sequence[GivenLabel], kind: LabelKind, multi_label: bool) -> LabelsImported:
+    def import_labels(self, given: Sequence[GivenLabel], kind: LabelKind, multi_label: bool) -> Imported:
         """Store labels by image; what cannot be taken is refused alone.
 
         The same image (the same bytes, under whatever paths) with different labels is refused, unless images may
@@ -69,7 +60,7 @@ class Catalog:
             taken.append(KnownLabel(image_id, tuple(dict.fromkeys(name for _, labels in several for name in labels))))
         changed = self._parts.store.put_known_labels(kind, taken)
         rejected.sort(key=lambda item: item.index)
-        return LabelsImported(changed, len(given) - len(rejected) - changed, tuple(rejected))
+        return Imported(changed, len(given) - len(rejected) - changed, tuple(rejected))
 
     def _resolved(self, given: Sequence[GivenLabel]) -> list[str | GandtError]:
         return resolve(self._parts.store, [item.image for item in given])

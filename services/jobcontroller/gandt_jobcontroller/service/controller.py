@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from gandt.domain.labeling.outcomes import Exported
 from gandt_jobcontroller.service.answers import Answers
 from gandt_jobcontroller.service.campaigns import Campaigns
 from gandt_jobcontroller.service.catalog import Catalog
 from gandt_jobcontroller.service.embedding import Embedding
-from gandt_jobcontroller.service.exporting import Exported, export_labels
+from gandt_jobcontroller.service.exporting import export_labels
 from gandt_jobcontroller.service.loop import Loop
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.rounds import Rounds

@@ -8,7 +8,6 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import InvalidInput
 from gandt.domain.images import split_uri
 from gandt.domain.labeling.campaigns import Campaign
+from gandt.domain.labeling.outcomes import Exported
 from gandt.tables.files import write_rows
 from gandt.tables.labels import PROJECT_LABEL_COLUMNS
 from gandt_jobcontroller.service.parts import Parts
@@ -24,15 +24,6 @@ from gandt_jobcontroller.service.parts import Parts
 TABLES = ("csv", "jsonl", "parquet")
 COLUMNS = (*PROJECT_LABEL_COLUMNS, "source", "image_id", "uri")
 PAGE = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written."""
-
-    uri: str
-    rows: int
-    sha256: str
 
 
 def export_labels(parts: Parts, campaign_id: str, form: str, uri: str, include_uncertain: bool) -> Exported:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from gandt.domain.catalog import CatalogFile, CatalogImage
 from gandt.domain.errors import GandtError, InvalidInput, NotFound, PermissionDenied
 from gandt.domain.images import image_id_of
+from gandt.domain.labeling.outcomes import ImportReport, ImportSummary, RefusedFile
 from gandt.domain.progress import Progress
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt.ports.image_inspector import ImageInspector
@@ -24,35 +25,6 @@ from gandt_jobcontroller.service.places import Places
 MAX_IMAGE_BYTES = 40 << 20
 BATCH_FILES = 64
 BATCH_BYTES = 128 << 20  # held in memory at once
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedFile:
-    """A file that was not taken, and why."""
-
-    uri: str
-    error: GandtError
-
-
-@dataclass(frozen=True, slots=True)
-class ImportSummary:
-    """Counts of an import; see the contract."""
-
-    files: int = 0
-    added: int = 0
-    unchanged: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """One message of an import; `done` in the last one."""
-
-    progress: Progress
-    summary: ImportSummary
-    rejected: tuple[RefusedFile, ...] = ()
-    done: bool = False
 
 
 @dataclass(slots=True)

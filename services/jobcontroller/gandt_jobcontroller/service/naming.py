@@ -4,28 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gandt.domain.datasets import check_classes
 from gandt.domain.errors import GandtError, InvalidInput, NotFound
 from gandt.ports.catalog_store import CatalogStore
-
-
-@dataclass(frozen=True, slots=True)
-class GivenLabel:
-    """Labels that somebody gave for an image, named by id, URI or path."""
-
-    image: str
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedLabel:
-    """Position in the request, the image as given, and why it was refused."""
-
-    index: int
-    image: str
-    error: GandtError
 
 
 def resolve(store: CatalogStore, names: Sequence[str]) -> list[str | GandtError]:
