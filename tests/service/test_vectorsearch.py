@@ -179,6 +179,11 @@ def test_a_full_memory_is_refused_with_the_way_out(client: VectorSearchClient) -
     assert client.get_collection("c").items < 1100
 
 
+SHORT = types.vector_block(vectors(1, dim=2))
+SHORT.data = b"123"
+PAIR = types.vector_block(vectors(2, dim=2))
+
+
 @pytest.mark.parametrize(
     "messages",
     [
@@ -188,15 +193,11 @@ def test_a_full_memory_is_refused_with_the_way_out(client: VectorSearchClient) -
         [wire.upsert_open_message("c", ""), wire.upsert_open_message("c", "")],
         [
             wire.upsert_open_message("c", ""),
-            pb.UpsertRequest(block=pb.UpsertRequest.Block(vectors={"ids": ["a"], "dim": 2, "data": b"123"})),
+            pb.UpsertRequest(block=pb.UpsertRequest.Block(vectors=SHORT)),
         ],
         [
             wire.upsert_open_message("c", ""),
-            pb.UpsertRequest(
-                block=pb.UpsertRequest.Block(
-                    vectors={"ids": ["a", "b"], "dim": 1, "data": b"\0" * 8}, fields=[pb.Fields()]
-                )
-            ),
+            pb.UpsertRequest(block=pb.UpsertRequest.Block(vectors=PAIR, fields=[pb.Fields()])),
         ],
     ],
 )
@@ -458,10 +459,10 @@ def test_an_unknown_dtype_or_empty_condition_is_refused(client: VectorSearchClie
     block.dtype = 9  # type: ignore[assignment]
     requests: list[GandtError] = []
     for call in (
-        lambda: stub.Search(pb.SearchRequest(collection="c", vectors={"block": block})),
+        lambda: stub.Search(pb.SearchRequest(collection="c", vectors={"block": block})),  # type: ignore[arg-type]
         lambda: list(stub.Scan(pb.ScanRequest(collection="c", dtype=9))),  # type: ignore[arg-type]
-        lambda: list(stub.Scan(pb.ScanRequest(collection="c", filter={"and": {"operands": [{}]}}))),
-        lambda: stub.Search(pb.SearchRequest(collection="c", examples={"strategy": 9})),
+        lambda: list(stub.Scan(pb.ScanRequest(collection="c", filter={"and": {"operands": [{}]}}))),  # type: ignore[arg-type]
+        lambda: stub.Search(pb.SearchRequest(collection="c", examples={"strategy": 9})),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidInput) as caught:
             call()
