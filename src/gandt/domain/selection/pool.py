@@ -83,6 +83,43 @@ class MemoryRows:
         return self._parts[0] if self._parts else np.zeros((0, 0), np.float32)
 
 
+class RowsSubset:
+    """Some rows of another store, in its order, without copying.
+
+    Args:
+        rows: the store.
+        keep: bool[len(rows)], the rows that are seen.
+    """
+
+    def __init__(self, rows: Rows, keep: NDArray[np.bool_]) -> None:
+        self._rows = rows
+        self._keep = keep
+        self._kept = np.flatnonzero(keep)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a row."""
+        return self._rows.dim
+
+    def append(self, matrix: NDArray[np.floating]) -> None:
+        """A view takes no rows. Always raises TypeError."""
+        raise TypeError(f"{len(matrix)} rows cannot be added to a view")
+
+    def blocks(self, rows: int) -> Iterator[NDArray[np.floating]]:
+        """The kept rows in order, at most `rows` at a time."""
+        start = 0
+        for block in self._rows.blocks(rows):
+            yield block[self._keep[start : start + len(block)]]
+            start += len(block)
+
+    def take(self, rows: Positions) -> NDArray[np.floating]:
+        """Those of the kept rows, in the order asked for."""
+        return self._rows.take(self._kept[rows])
+
+
 class Pool:
     """Unlabeled images with their vectors.
 

@@ -10,8 +10,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from gandt.domain.datasets import Arm
+from gandt.domain.datasets import Arm, LabeledImage
 from gandt.domain.filters import Filter
+from gandt.domain.vectors import VectorSet
 
 MAX_COUNT = 1_000_000
 DEFAULT_CONTROL_FRACTION = 0.1
@@ -109,6 +110,23 @@ class EvaluateSpec:
     recall_target: float = 0.8
     repetitions: int = 5
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InputChunk:
+    """A piece of what follows the spec.
+
+    Attributes:
+        labeled: images with known labels.
+        excluded: images that must not be picked and are not counted as pool.
+        vectors: of pool and labeled images alike, when the caller sends them himself.
+        groups: image id to near-duplicate group.
+    """
+
+    labeled: tuple[LabeledImage, ...] = ()
+    excluded: tuple[str, ...] = ()
+    vectors: VectorSet | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
