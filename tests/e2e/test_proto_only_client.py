@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client generated from `proto/` alone, in a Python that has no gandt, does the loop's calls against `gandt serve`."""
+"""A client generated from `proto/` alone, in a Python without gandt, makes the loop's calls to `gandt serve`."""
 
 from __future__ import annotations
 
