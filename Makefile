@@ -12,7 +12,7 @@ export PYTHONUNBUFFERED := 1
 # A machine whose pip uses a mirror says so in pip's own configuration; uv is told the same.
 export UV_DEFAULT_INDEX ?= $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null)
 
-.PHONY: help setup demo test test-fast lint proto proto-check bench soak tools lock clean
+.PHONY: help setup demo test test-fast lint proto proto-check reference bench soak tools lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -44,6 +44,10 @@ lint: setup ## format, lint, types, import rules, fresh contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(MAKE) -s proto-check
+	@$(BIN)/python tools/genreasons.py --check
+
+reference: setup ## generate the pages of docs/reference
+	@$(BIN)/python tools/genreasons.py
 
 proto: setup ## generate src/gandt/api from proto/
 	@$(BIN)/python tools/genproto.py
