@@ -19,6 +19,7 @@ from gandt.domain.aggregation.records import AggregateSpec
 from gandt.domain.catalog import EmbeddingState, LabelKind
 from gandt.domain.datasets import Answer
 from gandt.domain.labeling.campaigns import CampaignSpec, StopRule
+from gandt.domain.labeling.outcomes import GivenLabel
 from gandt.domain.labeling.simulated_worker import crew
 from tests.e2e.under_fire import PATIENCE_SECONDS, Server, Workers, insist, killer, pictures
 
@@ -36,13 +37,13 @@ def run_under_fire(folder: Path, seed: int) -> None:
     attacker = killer(server, seed, KILLS, done)
     controller = JobControllerClient(connect(server.url("jobcontroller"), service="jobcontroller"))
     try:
-        insist(lambda: controller.import_images([uri]))
+        insist(lambda: list(controller.import_images([uri])))
         ids = {
             image.uris[0].rsplit("/", 1)[-1]: image.image_id for image in insist(lambda: list(controller.list_images()))
         }
         assert set(ids) == set(truth)
         embedded = embed(controller)
-        seeds = {name: (label,) for name, label in known.items()}
+        seeds = [GivenLabel(name, (label,)) for name, label in known.items()]
         insist(lambda: controller.import_labels(seeds, LabelKind.SEED, False))
         spec = CampaignSpec(
             name="fire",

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     if args.output.startswith("s3://") or suffix == ".manifest":
         uri = args.output if args.output.startswith("s3://") else f"s3://gandt/exports/{Path(args.output).name}"
         kind = "manifest" if suffix == ".manifest" else suffix[1:]
-        made = client.export_labels(args.campaign, kind, uri, args.include_uncertain)
+        made = client.export_labels(uri, kind, args.campaign, args.include_uncertain)
         ctx.out.summary({"uri": made.uri, "rows": made.rows, "sha256": made.sha256}, f"{made.rows} rows in {made.uri}")
         return exit_codes.DONE if made.rows else exit_codes.NOTHING
     wanted = [

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, ctx: Context) -> int:
     ctx.require_project()
     client = ctx.connect("jobcontroller")
-    quote = client.quote_round(args.round)
+    quote, _ = client.quote_round(args.round)
     if args.dry_run:
         ctx.out.summary({"dry_run": True, "max_cost_usd": quote.max_cost / 1e6}, f"would reserve {usd(quote.max_cost)}")
         return exit_codes.DONE

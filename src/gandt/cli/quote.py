@@ -16,7 +16,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
     ctx.require_project()
-    quote = ctx.connect("jobcontroller").quote_round(args.round)
+    quote, available = ctx.connect("jobcontroller").quote_round(args.round)
+    fits = quote.max_cost <= available
     ctx.out.table(
         ("case", "answers", "cost"),
         [
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
             ("every image needs the most", quote.max_answers, usd(quote.max_cost)),
         ],
     )
-    verdict = "within the budget" if quote.within_budget else "over the budget: raise it or make the round smaller"
+    verdict = "within the budget" if fits else "over the budget: raise it or make the round smaller"
     ctx.out.summary(
         {
             "images": quote.images,
@@ -36,9 +37,9 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
             "min_cost_usd": quote.min_cost / 1e6,
             "expected_cost_usd": quote.expected_cost / 1e6,
             "max_cost_usd": quote.max_cost / 1e6,
-            "available_usd": quote.available / 1e6,
-            "within_budget": quote.within_budget,
+            "available_usd": available / 1e6,
+            "within_budget": fits,
         },
-        f"{quote.images} images on {quote.pages} pages; {usd(quote.available)} left; {verdict}",
+        f"{quote.images} images on {quote.pages} pages; {usd(available)} left; {verdict}",
     )
-    return exit_codes.DONE if quote.within_budget else exit_codes.REFUSED
+    return exit_codes.DONE if fits else exit_codes.REFUSED

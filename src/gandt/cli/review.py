@@ -21,16 +21,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
+    from gandt.domain.labeling.outcomes import GivenLabel
     from gandt.tables.labels import read_gold
 
     ctx.require_project()
     client = ctx.connect("jobcontroller")
     if args.decide:
-        report = client.review_labels(read_gold(args.decide), args.campaign, args.reviewer)
+        reviews = [GivenLabel(image, labels) for image, labels in read_gold(args.decide).items()]
+        report = client.review_labels(reviews, args.reviewer, args.campaign)
         for rejected in report.rejected:
-            ctx.out.warn(f"{args.decide}: {rejected.message}")
-        values = {"reviewed": report.reviewed, "rejected": len(report.rejected)}
-        ctx.out.summary(values, f"{report.reviewed} decisions are recorded")
+            ctx.out.warn(f"{args.decide}: {rejected.error}")
+        values = {"reviewed": report.imported, "rejected": len(report.rejected)}
+        ctx.out.summary(values, f"{report.imported} decisions are recorded")
         return exit_codes.PARTIAL if report.rejected else exit_codes.DONE
     doubtful = [label for label in client.list_labels(args.campaign) if label.status != "certain"]
     doubtful.sort(key=lambda label: (label.confidence, label.image_id))

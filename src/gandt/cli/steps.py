@@ -52,23 +52,30 @@ def image_uri(ctx: Context, source: str) -> str:
 
 def ingest(ctx: Context, client: JobControllerClient, sources: Sequence[str]) -> int:
     """Reads images into the catalog, says what was refused, and returns the exit status."""
+    from gandt.domain.labeling.outcomes import ImportSummary
+
     uris = [image_uri(ctx, source) for source in sources]
-    report = client.import_images(uris, lambda p: ctx.out.progress("reading images", p.done, p.total))
-    for rejected in report.rejected[:SHOWN_REJECTS]:
-        ctx.out.warn(f"{rejected.reason}: {rejected.message}")
-    if len(report.rejected) > SHOWN_REJECTS:
-        ctx.out.warn(f"{len(report.rejected) - SHOWN_REJECTS} more files were refused; --json lists them all")
-    if not report.files:
+    summary, refused = ImportSummary(), 0
+    for report in client.import_images(uris):
+        ctx.out.progress("reading images", report.progress.done, report.progress.total)
+        summary = report.summary
+        for rejected in report.rejected:
+            refused += 1
+            if refused <= SHOWN_REJECTS:
+                ctx.out.warn(f"{rejected.error.reason}: {rejected.error}")
+    if refused > SHOWN_REJECTS:
+        ctx.out.warn(f"{refused - SHOWN_REJECTS:,} more files were refused")
+    if not summary.files:
         raise GandtError(
             f"there are no images in {', '.join(sources)}",
             reason="NOTHING_TO_DO",
             fix="name a folder with JPEG, PNG, WebP, GIF, BMP or TIFF files",
         )
     ctx.out.note(
-        f"{report.added:,} images added, {report.unchanged:,} known, {report.duplicates:,} exact duplicates, "
-        f"{len(report.rejected):,} refused"
+        f"{summary.added:,} images added, {summary.unchanged:,} known, {summary.duplicates:,} exact duplicates, "
+        f"{refused:,} refused"
     )
-    return exit_codes.PARTIAL if report.rejected else exit_codes.DONE
+    return exit_codes.PARTIAL if refused else exit_codes.DONE
 
 
 def embed(ctx: Context, client: JobControllerClient) -> EmbeddingJob:
@@ -99,12 +106,13 @@ def embed(ctx: Context, client: JobControllerClient) -> EmbeddingJob:
 
 def import_labels(ctx: Context, client: JobControllerClient, path: str, kind: LabelKind, multi_label: bool) -> int:
     """Imports a table of known labels, says what was refused, and returns the exit status."""
+    from gandt.domain.labeling.outcomes import GivenLabel
     from gandt.tables.labels import read_gold
 
-    labels = read_gold(path)
+    labels = [GivenLabel(image, given) for image, given in read_gold(path).items()]
     report = client.import_labels(labels, kind, multi_label)
     for rejected in report.rejected[:SHOWN_REJECTS]:
-        ctx.out.warn(f"{path}: {rejected.message}")
+        ctx.out.warn(f"{path}: {rejected.error}")
     ctx.out.note(
         f"{report.imported:,} {kind} labels imported, {report.unchanged:,} known, {len(report.rejected):,} refused"
     )
