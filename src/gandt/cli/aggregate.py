@@ -67,6 +67,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
+    from gandt.domain.aggregation.records import UNKNOWN_CLASS
+
     if args.answers is None:
         from gandt.cli.project_verbs import run_project_aggregate
 
@@ -87,10 +89,8 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     if not summary.images:
         ctx.out.note(f"{args.answers} holds no answers")
         return exit_codes.NOTHING
-    lost = args.compat and found["unlabeled"]
-    return (
-        exit_codes.PARTIAL if lost or any("not among the classes" in w for w in summary.warnings) else exit_codes.DONE
-    )
+    partial = (args.compat and found["unlabeled"]) or any(UNKNOWN_CLASS in text for text in summary.warnings)
+    return exit_codes.PARTIAL if partial else exit_codes.DONE
 
 
 def _check(args: argparse.Namespace) -> None:

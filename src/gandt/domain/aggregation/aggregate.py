@@ -23,6 +23,7 @@ from gandt.domain.aggregation.records import (
     ItemVerdict,
     Verdict,
     WorkerReport,
+    counted,
 )
 from gandt.domain.aggregation.reliability import measure, measure_sets
 from gandt.domain.aggregation.votes import Ballot, SetVotes, Votes, count_votes
@@ -108,18 +109,18 @@ def aggregate(
         judge = _fit_labels(votes, methods.METHODS["two-coin"], options) if method.by_share else fit
         measured = measure_sets(votes, judge.posterior)
     judged = workers.verdicts(given, measured, spec)
-    counted, notes = votes, list(ballot.notes)
+    kept, notes = votes, list(ballot.notes)
     if method.filters:
         unreliable = np.array([verdict is Verdict.UNRELIABLE for verdict in judged], np.bool_)
-        counted = votes.without(unreliable)
+        kept = votes.without(unreliable)
         if isinstance(votes, Votes):
             fit = fit_agreement(votes, options, unreliable)
         else:
-            fit = replace(_fit_labels(counted, method, options), left_out=unreliable)  # type: ignore[arg-type]
-    if isinstance(counted, Votes):
-        decisions = decide(counted, fit.posterior, spec, method.by_share)
+            fit = replace(_fit_labels(kept, method, options), left_out=unreliable)  # type: ignore[arg-type]
+    if isinstance(kept, Votes):
+        decisions = decide(kept, fit.posterior, spec, method.by_share)
     else:
-        decisions = decide_sets(counted, fit.posterior, spec, method.by_share)
+        decisions = decide_sets(kept, fit.posterior, spec, method.by_share)
     order = np.flatnonzero(ballot.item_shown)
     order = order[np.argsort(ballot.item_image[order], kind="stable")]
     notes += _losses(ballot, decisions, order, judged, method.filters)
@@ -132,7 +133,7 @@ def aggregate(
         answers=ballot.answers,
         repeated_answers=ballot.repeated,
         abstentions=ballot.abstentions,
-        unreliable_answers=len(votes.item) - len(counted.item),
+        unreliable_answers=len(votes.item) - len(kept.item),
         iterations=fit.iterations,
         converged=fit.converged,
         alpha=agreement.alpha,
@@ -177,11 +178,11 @@ def _losses(
 ) -> Iterator[str]:
     """Warnings about what did not count, in words."""
     if ballot.repeated:
-        yield f"{ballot.repeated} repeated answers of one worker to one image were not counted"
+        yield f"{counted(ballot.repeated, 'repeated answer')} of one worker to one image not counted"
     if filters:
         left_out = sum(verdict is Verdict.UNRELIABLE for verdict in judged)
         if left_out:
-            yield f"the votes of {left_out} unreliable workers were left out"
+            yield f"the votes of {counted(left_out, 'unreliable worker')} were left out"
     unlabeled = int(decisions.unlabeled[order].sum())
     if unlabeled:
-        yield f"{unlabeled} images have no vote that counts and are unlabeled"
+        yield f"{counted(unlabeled, 'image')} without a vote that counts, unlabeled"

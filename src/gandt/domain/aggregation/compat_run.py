@@ -17,6 +17,7 @@ from gandt.domain.aggregation.records import (
     ItemVerdict,
     Verdict,
     WorkerReport,
+    counted,
 )
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import WrongState
@@ -141,9 +142,13 @@ def _summary(
     dropped = [name for name in table.workers if name not in scored]
     warnings = []
     if lost:
-        warnings.append(f"{lost} images were answered only by workers that the original leaves out; it loses them")
+        warnings.append(
+            f"{counted(lost, 'image')} answered only by workers that the original leaves out; it loses them"
+        )
     if dropped:
-        warnings.append(f"{len(dropped)} workers have no certain image; the original drops all their answers")
+        warnings.append(
+            f"{counted(len(dropped), 'worker')} without a certain image; the original drops all their answers"
+        )
     if has_gold:
         warnings.append("gold labels were not used: the original never finds a decoy")
     left_out = sum(table.workers[w] not in reliable for w in table.worker.tolist())

@@ -21,6 +21,8 @@ STATES: tuple[AnswerState, ...] = tuple(AnswerState)
 """Answer states by their number in `AnswerChunk.states`; 0 is the one that votes."""
 
 AUTO = "auto"
+UNKNOWN_CLASS = "not among the classes"
+"""Part of each warning about a label outside the label space, so that callers can tell that something failed."""
 
 
 class DuplicatePolicy(StrEnum):
@@ -275,3 +277,8 @@ class MethodInfo:
 def json_number(value: float) -> Any:
     """The number, or None for NaN, which JSON does not have."""
     return None if value != value else value
+
+
+def counted(number: int, thing: str) -> str:
+    """As `1 image` or `1,200 images`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gandt.domain.aggregation.answer_table import ANSWERED, AnswerTable
-from gandt.domain.aggregation.records import AggregateSpec, DuplicatePolicy
+from gandt.domain.aggregation.records import UNKNOWN_CLASS, AggregateSpec, DuplicatePolicy, counted
 from gandt.domain.errors import InvalidInput
 
 NO_GOLD = -1
@@ -178,17 +178,17 @@ def count_votes(table: AnswerTable, spec: AggregateSpec, gold: Mapping[str, Sequ
     item = item_of[chosen].astype(np.int32)
     worker = worker_of[table.worker[chosen]]
     pointers = _pointers(item, items)
-    counted: Votes | SetVotes
+    kept: Votes | SetVotes
     if spec.multi_label:
         known, has_gold = _gold_sets(table, item_image, number, gold, notes)
         set_ptr, set_label = _sets(rows, row_labels, chosen, len(table))
-        counted = SetVotes(
+        kept = SetVotes(
             pointers, item, worker, set_ptr, set_label, known, has_gold, len(table.workers), len(classes)
         )
     else:
         first = np.full(len(table), -1, np.int32)
         first[rows] = row_labels
-        counted = Votes(
+        kept = Votes(
             pointers,
             item,
             worker,
@@ -198,7 +198,7 @@ def count_votes(table: AnswerTable, spec: AggregateSpec, gold: Mapping[str, Sequ
             len(classes),
         )
     return Ballot(
-        votes=counted,
+        votes=kept,
         item_image=item_image,
         item_shown=item_shown,
         worker_names=sorted(table.workers),
@@ -239,7 +239,7 @@ def _unknown_labels(table: AnswerTable, class_of: NDArray[np.int32], notes: list
     row = int(rows[0])
     name = table.labels[int(table.label[bad][0])]
     notes.append(
-        f"{int(unknown.sum())} answers carry a label that is not among the classes and do not vote, the first "
+        f"{counted(int(unknown.sum()), 'answer')} with a label that is {UNKNOWN_CLASS} not counted, the first "
         f"{name!r} of worker {table.workers[table.worker[row]]} for image {table.images[table.image[row]]}"
     )
     return unknown
@@ -375,5 +375,5 @@ def _gold_sets(
 def _class_number(label: str, image: str, number: Mapping[str, int], notes: list[str]) -> int:
     place = number.get(label, NO_GOLD)
     if place == NO_GOLD:
-        notes.append(f"gold image {image} has the label {label!r}, which is not among the classes; it is not used")
+        notes.append(f"gold image {image} has the label {label!r}, which is {UNKNOWN_CLASS}; it is not used")
     return place

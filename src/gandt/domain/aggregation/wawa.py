@@ -22,7 +22,7 @@ def fit_wawa(votes: Votes, options: FitOptions) -> Fit:
     """
     options.check()
     share = shares(votes)
-    top = share >= share.max(axis=1, keepdims=True) - TIE
+    top = share >= share.max(axis=1, keepdims=True, initial=0.0) - TIE
     credit = top / top.sum(axis=1, keepdims=True)  # [I, K]
     agreed = np.bincount(votes.worker, weights=credit[votes.item, votes.label], minlength=votes.workers)
     given = np.bincount(votes.worker, minlength=votes.workers)
