@@ -8,8 +8,8 @@ own call whose answer was lost; the caller finds out by the tags.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
@@ -62,16 +62,15 @@ class SageMakerJobs:
     """A `gandt.ports.labeling_backend.LabelingBackend` on the SageMaker API.
 
     Args:
-        client: a boto3 client for `sagemaker`.
+        client: gives a boto3 client for `sagemaker`; asked at each call, because an endpoint may move.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Callable[[], Any]) -> None:
         self._client = client
-        self._where = client.meta.endpoint_url
 
     def check(self, request: JobRequest) -> None:
         """See the port: the service's model, which boto3 itself checks only in part, and the rules outside it."""
-        shape = self._client.meta.service_model.operation_model("CreateLabelingJob").input_shape
+        shape = self._client().meta.service_model.operation_model("CreateLabelingJob").input_shape
         breaches = [*violations(shape, api_request(request)), *_further_breaches(request)]
         if breaches:
             raise InvalidInput(
@@ -82,32 +81,32 @@ class SageMakerJobs:
 
     def create(self, request: JobRequest) -> str:
         """See the port."""
+        client = self._client()
         try:
-            answer = self._client.create_labeling_job(**api_request(request))
+            answer = client.create_labeling_job(**api_request(request))
         except _ERRORS as error:
-            self._raise(error, "CreateLabelingJob", request.job_name)
+            raise _as_domain_error(error, "CreateLabelingJob", request.job_name, client) from error
         return str(answer["LabelingJobArn"])
 
     def describe(self, job_name: str) -> BackendStatus | None:
         """See the port."""
+        client = self._client()
         try:
-            answer = self._client.describe_labeling_job(LabelingJobName=job_name)
+            answer = client.describe_labeling_job(LabelingJobName=job_name)
         except _ERRORS as error:
             if _code(error) in (*NOT_FOUND, "ValidationException"):
                 return None
-            self._raise(error, "DescribeLabelingJob", job_name)
+            raise _as_domain_error(error, "DescribeLabelingJob", job_name, client) from error
         return _status(answer)
 
     def stop(self, job_name: str) -> None:
         """See the port."""
+        client = self._client()
         try:
-            self._client.stop_labeling_job(LabelingJobName=job_name)
+            client.stop_labeling_job(LabelingJobName=job_name)
         except _ERRORS as error:
             if _code(error) not in (*NOT_FOUND, "ValidationException"):
-                self._raise(error, "StopLabelingJob", job_name)
-
-    def _raise(self, error: Exception, operation: str, job_name: str) -> NoReturn:
-        raise _as_domain_error(error, operation, job_name, self._where) from error
+                raise _as_domain_error(error, "StopLabelingJob", job_name, client) from error
 
 
 def api_request(request: JobRequest) -> dict[str, Any]:
@@ -208,7 +207,8 @@ def _code(error: Exception) -> str:
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
-def _as_domain_error(error: Exception, operation: str, job_name: str, where: str) -> GandtError:
+def _as_domain_error(error: Exception, operation: str, job_name: str, client: Any) -> GandtError:
+    where = str(client.meta.endpoint_url)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return Unauthenticated(
             f"there are no credentials for {operation} at {where}",

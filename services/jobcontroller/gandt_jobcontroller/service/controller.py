@@ -35,7 +35,7 @@ class JobController:
     @property
     def work_url(self) -> str:
         """Page where people label; "" when the backend has none."""
-        return self._parts.places.work_url
+        return self._parts.work_url()
 
     def export_labels(self, campaign_id: str, form: str, uri: str, include_uncertain: bool) -> Exported:
         """Write the labeled dataset; see `export_labels`."""

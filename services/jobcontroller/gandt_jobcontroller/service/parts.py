@@ -36,6 +36,7 @@ class Parts:
 
     Attributes:
         template: gives the page template's bytes.
+        work_url: gives the page where people label; "" when the backend has none.
         new_id: gives a fresh id that starts with a prefix.
         step: held while a step of any campaign is taken, so that a call and the loop never take the same one.
         checkpoint: called with a name between a step's effects; tests stop the controller there.
@@ -51,6 +52,7 @@ class Parts:
     clock: Clock
     meter: Meter
     template: Callable[[], bytes]
+    work_url: Callable[[], str]
     new_id: Callable[[str], str]
     step: threading.RLock = field(default_factory=threading.RLock)
     checkpoint: Callable[[str], None] = _go_on

@@ -16,7 +16,6 @@ class Places:
         bucket: for thumbnails, manifests, templates and the backend's output.
         job_prefix: begins every job's name; holds the deployment's name where several share an account.
         role_arn, workteam_arn, pre_lambda_arn, post_lambda_arn: as CreateLabelingJob takes them.
-        work_url: page where people label; "" when the backend has none.
     """
 
     bucket: str
@@ -25,7 +24,6 @@ class Places:
     workteam_arn: str
     pre_lambda_arn: str
     post_lambda_arn: str
-    work_url: str = ""
 
     def thumbnail(self, image_id: str) -> str:
         """URI of an image's thumbnail."""

@@ -137,6 +137,31 @@ class LabelingJob:
     version: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """A labeling job as callers see it; fields as in `LabelingJob`.
+
+    Attributes:
+        work_url: page where people label; "" when the backend has none.
+    """
+
+    job_name: str
+    round_id: str
+    campaign_id: str
+    state: JobState
+    message: str
+    images: int
+    pages: int
+    workers_per_page: int
+    pages_labeled: int
+    pages_failed: int
+    answers: int
+    reserved: int
+    cost: int
+    work_url: str
+    created_at: datetime
+
+
 def spec_sha256(parts: dict[str, Any]) -> str:
     """Lower-case hex SHA-256 over the canonical JSON (sorted keys, no spaces) of what makes a job this job."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
