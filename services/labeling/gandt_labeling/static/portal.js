@@ -298,17 +298,21 @@
 
   // --- start ------------------------------------------------------------------------------------------------------
 
+  function signedIn() {
+    return persist("GET", "/api/jobs").then(
+      () => true,
+      (error) => (error.status === 401 ? false : Promise.reject(error)),
+    );
+  }
+
   async function start() {
     const invite = new URLSearchParams(location.search).get("invite");
     try {
       // A session that lives goes on, so that opening a team link twice does not make a second worker.
-      const known = await persist("GET", "/api/jobs").then(
-        () => true,
-        (error) => (error.status === 401 ? false : Promise.reject(error)),
-      );
-      if (invite && (!known || store.get("invite") !== invite)) {
-        await persist("POST", "/api/session", { invite });
-        store.set("invite", invite);
+      const isNew = invite && store.get("invite") !== invite;
+      if (isNew || !(await signedIn())) {
+        await persist("POST", "/api/session", { invite: invite || store.get("invite") || "" });
+        if (invite) store.set("invite", invite);
       }
       if (invite) history.replaceState(null, "", "/work");
       const pending = store.get("pending");
