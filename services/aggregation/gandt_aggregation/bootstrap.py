@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gandt.adapters.local_files import LocalFiles
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.domain.aggregation.answer_table import Limits
@@ -35,11 +37,10 @@ def bootstrap(settings: Settings, peers: Peers) -> Application:  # noqa: ARG001 
 
 
 def _objects(settings: Settings) -> ObjectStore:
-    if not settings.objects:
-        return LocalFiles(settings.data_dir / "objects")
+    if settings.objects != "s3":
+        return LocalFiles(Path(settings.objects) if settings.objects else settings.data_dir / "objects")
     import boto3  # only where S3 is configured: it costs a quarter of a second
 
     from gandt.adapters.s3 import S3Objects
 
-    endpoint = None if settings.objects == "s3" else settings.objects
-    return S3Objects(boto3.client("s3", endpoint_url=endpoint))
+    return S3Objects(boto3.client("s3", endpoint_url=settings.s3_endpoint_url or None))

@@ -26,9 +26,9 @@ class Settings(ServiceSettings):
     )
     objects: str = Field(
         default="",
-        description="Where s3:// objects are: empty for the folder `objects` below data_dir, `s3` for AWS, or the URL "
-        "of an S3 endpoint. Credentials come from boto3's usual places.",
+        description="Where s3:// URIs are read: empty for data_dir/objects, s3 for S3, or another folder.",
     )
+    s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 that is not Amazon's, such as MinIO.")
     max_answers: int = Field(
         default=20_000_000,
         ge=1,
