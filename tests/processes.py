@@ -8,16 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 START_SECONDS = 60.0
 
 
-def gandt(
-    *arguments: str, environment: Mapping[str, str] | None = None, **options: object
-) -> subprocess.CompletedProcess[str]:
+def gandt(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs one gandt command to its end and keeps what it printed."""
     return subprocess.run(
         [sys.executable, "-m", "gandt", *arguments],
@@ -25,14 +23,13 @@ def gandt(
         text=True,
         check=False,
         env={**os.environ, **(environment or {})},
-        **options,  # type: ignore[call-overload]
     )
 
 
-def wait_for(condition: object, seconds: float, process: subprocess.Popen[str] | None = None) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float, process: subprocess.Popen[str] | None = None) -> None:
     """Polls until the condition holds; fails when time is up or the process has ended."""
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert process is None or process.poll() is None, "the process ended early"
         assert time.monotonic() < deadline, f"nothing happened within {seconds} s"
         time.sleep(0.05)

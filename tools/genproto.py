@@ -7,6 +7,7 @@ an environment of its own in the tools cache, since its protobuf is not the runt
 
     python tools/genproto.py            write the code
     python tools/genproto.py --check    exit 1 when the committed code is stale
+    python tools/genproto.py --generator    print the python that has grpc_tools
 """
 
 from __future__ import annotations
@@ -86,7 +87,11 @@ def _same(left: Path, right: Path) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare only")
+    parser.add_argument("--generator", action="store_true", help="print the generator's python")
     args = parser.parse_args()
+    if args.generator:
+        print(generator())
+        return 0
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch) / "api"
         fresh.mkdir()

@@ -11,7 +11,6 @@ from pathlib import Path
 from tests.processes import serving
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
 
 
 def pictures(folder: Path) -> list[str]:
@@ -30,9 +29,10 @@ def pictures(folder: Path) -> list[str]:
 
 
 def test_a_client_made_only_from_proto(tmp_path: Path) -> None:
-    from genproto import generator
-
-    python = generator()
+    asked = subprocess.run(
+        [sys.executable, ROOT / "tools" / "genproto.py", "--generator"], capture_output=True, text=True, check=True
+    )
+    python = asked.stdout.strip()
     stubs = tmp_path / "stubs"
     stubs.mkdir()
     protos = [str(p) for p in (ROOT / "proto").rglob("*.proto")]
