@@ -28,6 +28,7 @@ from gandt.domain.images import join_uri, split_uri
 from gandt.ports.object_store import ObjectInfo
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_TRIES = 20
 _STALE_SECONDS = 24 * 3600  # a temporary file this old belongs to a killed process
 
 
@@ -235,14 +236,14 @@ class LocalFiles:
 
 def _rename(temporary: Path, folder: Path, path: Path) -> None:
     """Put the finished file in its place and make the place durable."""
-    for attempt in range(5):
+    for attempt in range(_TRIES):
         made = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(path)
             break
-        except FileNotFoundError:  # a delete took the emptied folder away in between
-            if attempt == 4:
+        except (FileExistsError, FileNotFoundError):  # a delete took the emptied folder away in between
+            if attempt == _TRIES - 1:
                 raise
     for place in {path.parent, *(parent.parent for parent in made)}:
         if place.is_relative_to(folder.parent):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ class S3Objects:
             found = _call(uri, lambda: self._client.head_object(Bucket=bucket, Key=key))
         except NotFound:
             return None
-        return ObjectInfo(uri, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"])
+        return ObjectInfo(uri, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"].astimezone(UTC))
 
     def list(self, prefix_uri: str) -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`."""
@@ -78,7 +79,7 @@ class S3Objects:
             page = _call(prefix_uri, partial(self._client.list_objects_v2, **request))
             for item in page.get("Contents", []):
                 uri = join_uri(bucket, item["Key"])
-                yield ObjectInfo(uri, item["Size"], item["ETag"].strip('"'), item["LastModified"])
+                yield ObjectInfo(uri, item["Size"], item["ETag"].strip('"'), item["LastModified"].astimezone(UTC))
             if not page.get("IsTruncated"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]

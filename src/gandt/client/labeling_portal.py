@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from gandt.domain.errors import (
     BackendUnavailable,
@@ -74,7 +74,6 @@ class PortalClient:
         self._secure, self._netloc, self._timeout = parts.scheme == "https", parts.netloc, timeout_seconds
         self._connection: http.client.HTTPConnection | None = None
         self._cookies: dict[str, str] = {}
-        self._csrf = ""
 
     def enter(self, invite: str) -> dict[str, Any]:
         """Open the invite: a session as one worker. The link's text or only its code will do.
@@ -82,10 +81,8 @@ class PortalClient:
         Raises:
             Unauthenticated: the invite is not good.
         """
-        code = urlsplit(invite).query.rpartition("invite=")[2] if "invite=" in invite else invite.rpartition("/")[2]
-        answer = self._json("POST", "/api/session", {"invite": code})
-        self._csrf = str(answer.get("csrf") or "")
-        return dict(answer)
+        code = parse_qs(urlsplit(invite).query).get("invite", [invite])[0]
+        return dict(self._json("POST", "/api/session", {"invite": code}))
 
     def jobs(self) -> list[dict[str, Any]]:
         """Jobs open for this worker."""
@@ -118,7 +115,7 @@ class PortalClient:
 
     def save_draft(self, lease_id: str, answer: Mapping[str, Any]) -> None:
         """Keep an unfinished answer."""
-        self._json("PUT", f"/api/leases/{lease_id}/draft", answer)
+        self._json("PUT", f"/api/leases/{lease_id}/draft", {"answer": answer})
 
     def submit(self, lease_id: str, answer: Mapping[str, Any], active_seconds: float = 0.0) -> dict[str, Any]:
         """Hand in the answer; repeating it gives the same receipt.
@@ -155,13 +152,11 @@ class PortalClient:
             ) from e
 
     def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        headers = {"Accept": "application/json", "Origin": self._address}
+        headers = {"Accept": "application/json"}  # no Origin: no browser sends this
         if body is not None:
             headers["Content-Type"] = "application/json"
         if self._cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        if self._csrf:
-            headers["X-CSRF-Token"] = self._csrf
         status, data = self._send(method, path, body, headers)
         if status >= 400:
             raise _error(status, data, path)
