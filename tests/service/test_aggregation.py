@@ -152,7 +152,7 @@ def test_broken_streams_are_refused_with_the_place(endpoint: str) -> None:
         ([spec, spec], "second spec"),
         ([spec, pb.AggregateRequest()], "holds nothing"),
         ([spec, pb.AggregateRequest(answers=chunk)], "answer chunk 0, offset 0: labels holds 7"),
-        ([spec, pb.AggregateRequest(answers=pb.AnswerChunk(states=[9]))], "unknown state 9 at offset 0"),
+        ([spec, pb.AggregateRequest(answers=unknown_state)], "unknown state 9 at offset 0"),
         ([pb.AggregateRequest(spec=pb.AggregateSpec(min_proportion=2))], "min_proportion is 2"),
     ]
     with grpc.insecure_channel(endpoint) as channel:

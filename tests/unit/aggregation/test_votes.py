@@ -161,3 +161,11 @@ def test_gold_works_as_decoys_were_meant_to() -> None:
     assert any("'z'" in text for text in unknown.summary.warnings)
     with pytest.raises(InvalidInput, match="several labels"):
         run([("i", "w", "a")], {"i": ["a", "b"]})
+
+
+def test_one_against_one_is_never_certain_whatever_the_model_thinks() -> None:
+    rows: list[Row] = [("i", "w", "a"), ("i", "v", "b"), ("j", "w", "a"), ("j", "v", "a")]
+    for method in ("hierarchical", "one-coin", "dawid-skene", "wawa", "majority"):
+        found = items(run(rows, method=method))
+        assert found["i"].status in (LabelStatus.UNCERTAIN, LabelStatus.TIED), method
+        assert found["j"].status is LabelStatus.CERTAIN, method

@@ -118,7 +118,7 @@ def aggregate(
         else:
             fit = replace(_fit_labels(kept, method, options), left_out=unreliable)  # type: ignore[arg-type]
     if isinstance(kept, Votes):
-        decisions = decide(kept, fit.posterior, spec, method.by_share)
+        decisions = decide(kept, fit.posterior, spec)
     else:
         decisions = decide_sets(kept, fit.posterior, spec, method.by_share)
     order = np.flatnonzero(ballot.item_shown)

@@ -44,13 +44,12 @@ class Decisions:
         return LabelStatus.CERTAIN if self.certain[item] else LabelStatus.UNCERTAIN
 
 
-def decide(votes: Votes, posterior: NDArray[np.float64], spec: AggregateSpec, by_share: bool) -> Decisions:
-    """One label an item.
+def decide(votes: Votes, posterior: NDArray[np.float64], spec: AggregateSpec) -> Decisions:
+    """One label an item; certain when enough votes agree with it and its posterior is high enough.
 
     Args:
         votes: the votes counted.
         posterior: f64[I, K].
-        by_share: the posterior is a share of votes: then `min_answers` agreeing votes are needed, else answers.
     """
     answers = votes.sizes()
     gold = votes.gold != NO_GOLD
@@ -62,8 +61,7 @@ def decide(votes: Votes, posterior: NDArray[np.float64], spec: AggregateSpec, by
     chosen[unlabeled] = False
     tied = (chosen.sum(axis=1) > 1) & ~gold
     agreeing = np.where(chosen, votes.counts(), 0).max(axis=1, initial=0).astype(np.int64)
-    enough = (agreeing if by_share else answers) >= spec.min_answers
-    certain = gold | (enough & (top > spec.min_proportion) & ~tied & ~unlabeled)
+    certain = gold | ((agreeing >= spec.min_answers) & (top > spec.min_proportion) & ~tied & ~unlabeled)
     return Decisions(chosen, np.where(unlabeled, 0.0, top), certain, tied, unlabeled, gold, answers, agreeing)
 
 
@@ -71,7 +69,7 @@ def decide_sets(votes: SetVotes, posterior: NDArray[np.float64], spec: Aggregate
     """A label set an item: every label whose probability is above one half.
 
     The confidence is the probability of the set (labels taken as independent), or for shares that of its weakest
-    label. An empty set is a verdict too: none of these.
+    label. Certain needs enough votes that agree about each label. An empty set is a verdict too: none of these.
     """
     answers = votes.sizes()
     gold = votes.has_gold
@@ -86,9 +84,18 @@ def decide_sets(votes: SetVotes, posterior: NDArray[np.float64], spec: Aggregate
     sides = np.maximum(posterior, 1 - posterior)
     confidence = sides.min(axis=1) if by_share else np.exp(np.log(np.maximum(sides, 0.5)).sum(axis=1))
     agreeing = _containing(votes, chosen)
-    enough = answers * (confidence if by_share else 1.0) >= spec.min_answers - TIE
+    yes = _mentions(votes)
+    support = np.where(chosen, yes, answers[:, None] - yes).min(axis=1)
+    enough = support >= spec.min_answers
     certain = gold | (enough & (confidence > spec.min_proportion) & ~tied & ~unlabeled)
     return Decisions(chosen, np.where(unlabeled, 0.0, confidence), certain, tied, unlabeled, gold, answers, agreeing)
+
+
+def _mentions(votes: SetVotes) -> NDArray[np.int64]:
+    """i64[I, K]: votes for each label."""
+    item = np.repeat(votes.item.astype(np.int64), np.diff(votes.set_ptr))
+    cells = np.bincount(item * votes.classes + votes.set_label, minlength=votes.items * votes.classes)
+    return cells.reshape(votes.items, votes.classes).astype(np.int64)
 
 
 def _containing(votes: SetVotes, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -49,7 +49,7 @@ class AggregateSpec:
         method: a name from `methods.METHODS`, or `auto`.
         classes: label space in the order in which ties are shown; () takes the labels seen, sorted by code point.
         multi_label: whether an image may carry several labels.
-        min_answers: fewest answers of an image to be certain (for `agreement` and `majority`: that agree), >= 1.
+        min_answers: fewest agreeing answers of an image to be certain, >= 1; one vote against one is never certain.
         min_proportion: share or probability that the label must exceed to be certain, in [0, 1].
         reliability_threshold: reliability that a worker must exceed to be reliable, in [0, 1].
         compat: reproduce the original count for count; method, classes and duplicates are then ignored.

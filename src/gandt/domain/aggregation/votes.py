@@ -182,9 +182,7 @@ def count_votes(table: AnswerTable, spec: AggregateSpec, gold: Mapping[str, Sequ
     if spec.multi_label:
         known, has_gold = _gold_sets(table, item_image, number, gold, notes)
         set_ptr, set_label = _sets(rows, row_labels, chosen, len(table))
-        kept = SetVotes(
-            pointers, item, worker, set_ptr, set_label, known, has_gold, len(table.workers), len(classes)
-        )
+        kept = SetVotes(pointers, item, worker, set_ptr, set_label, known, has_gold, len(table.workers), len(classes))
     else:
         first = np.full(len(table), -1, np.int32)
         first[rows] = row_labels
