@@ -126,11 +126,11 @@ def test_simulated_workers_label_every_page_as_often_as_asked(portal: Portal, th
     assert all(form["labels-1"] == '["cat"]' for form in portal.answers.values())
 
 
-def test_until_is_asked_when_nobody_finds_a_page(portal: Portal) -> None:
+def test_workers_wait_for_pages_until_told_to_leave(portal: Portal) -> None:
     asked: list[float] = []
 
     def until() -> bool:
-        if len(asked) == 1:
+        if len(asked) == 1 and len(portal.pages) == 4:
             portal.pages.append([{**portal.pages[0][0], "id": "late"}])
         return len(asked) >= 2
 

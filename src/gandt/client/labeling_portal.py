@@ -235,7 +235,7 @@ def simulate_workers(
     Args:
         invites: one per worker: personal links, or the team's link repeated.
         truth: true labels by image id or URI; an image that is missing makes an honest worker unsure.
-        until: True ends the work; asked whenever nobody finds a page, after `wait`. None ends it at the first time.
+        until: True ends the work; asked before each turn of all workers. None ends it when nobody finds a page.
         wait: seconds to let pass before asking again; None is `time.sleep`. A manual
             clock's `sleep` makes it instant.
         threads: how many work at once, each with its share of the workers.
@@ -280,7 +280,7 @@ def _work_shift(
     try:
         for (_, client), (_, invite) in zip(clients, members, strict=True):
             client.enter(invite)
-        while True:
+        while until is None or not until():
             found = False
             for worker, client in clients:
                 if _one_page(worker, client, truth, work):
@@ -288,7 +288,7 @@ def _work_shift(
                     if on_page is not None:
                         on_page(worker.name, work.pages[worker.name])
             if not found:
-                if until is None or until():
+                if until is None:
                     return
                 wait(0.2)
     finally:
