@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from milvus_lite.server_manager import server_manager_instance
 
 from gandt.adapters.memory_vectors import MemoryVectors
 from gandt.adapters.milvus_lite import MilvusLiteJournal
+from gandt.adapters.milvus_server import IndexSpec, MilvusServer
 from gandt.adapters.resident_vectors import ResidentVectors
-from gandt.domain.errors import AlreadyExists, GandtError, NotFound, WrongState
+from gandt.domain.errors import AlreadyExists, BackendUnavailable, GandtError, NotFound, WrongState
 from gandt.domain.fields import FieldValue
 from gandt.domain.filters import And, Exists, Filter, Ids, In, Not, Or, Range, matches
 from gandt.domain.near_duplicates import find_near_duplicates
@@ -24,22 +27,35 @@ from gandt.ports.vector_store import VectorStore
 Make = Callable[[], VectorStore]
 
 
-@pytest.fixture(scope="module", params=["memory", "milvus-lite"])
+NAMES = {"a", "b", "c"}  # all that these tests create: a server that is tested may hold more
+MILVUS_URI = os.environ.get("GANDT_TEST_MILVUS_URI", "")
+
+
+@pytest.fixture(scope="module", params=["memory", "milvus-lite", "milvus-server"])
 def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorStore]:
-    """One store a module: starting Lite costs more than a test."""
+    """One store a module, as starting one costs more than a test.
+
+    The server adapter runs against GANDT_TEST_MILVUS_URI; without one, against Milvus Lite, which speaks the same API.
+    """
+    folder = tmp_path_factory.mktemp("vectors")
     store: VectorStore = MemoryVectors()
     if request.param == "milvus-lite":
-        store = ResidentVectors(MilvusLiteJournal(tmp_path_factory.mktemp("vectors")))
+        store = ResidentVectors(MilvusLiteJournal(folder))
+    if request.param == "milvus-server":
+        store = MilvusServer(MILVUS_URI or str(folder / "milvus.db"), os.environ.get("GANDT_TEST_MILVUS_TOKEN", ""))
     store.open()
     yield store
     store.close()
+    if request.param == "milvus-server" and not MILVUS_URI:
+        server_manager_instance.release_server(str(folder / "milvus.db"))
 
 
 @pytest.fixture
 def store(shared_store: VectorStore) -> VectorStore:
-    """The store, without collections."""
+    """The store, without the collections of these tests."""
     for collection in shared_store.list_collections():
-        shared_store.delete_collection(collection.name)
+        if collection.name in NAMES:
+            shared_store.delete_collection(collection.name)
     return shared_store
 
 
@@ -70,7 +86,7 @@ def test_collections_are_listed_by_name_and_deleted_with_their_items(store: Vect
     for name in ("b", "a"):
         store.create_collection(name, 2, "")
     store.upsert("a", items(["x", "y"], [[1, 0], [0, 1]]))
-    assert [collection.name for collection in store.list_collections()] == ["a", "b"]
+    assert [found.name for found in store.list_collections() if found.name in NAMES] == ["a", "b"]
     assert store.delete_collection("a") == 2
     with pytest.raises(NotFound):
         store.delete_collection("a")
@@ -104,10 +120,11 @@ def test_vectors_come_back_bit_for_bit(store: VectorStore) -> None:
     assert back.model_id == "m"
 
 
-def test_upserting_replaces_and_the_same_again_changes_nothing(store: VectorStore) -> None:
+def test_upserting_replaces_and_may_be_repeated(store: VectorStore) -> None:
     store.create_collection("c", 2, "")
     first = store.upsert("c", items(["x", "y"], [[1, 0], [0, 1]], [{"a": 1}, {}]))
-    assert store.upsert("c", items(["x"], [[1, 0]], [{"a": 1}])) == first
+    again = store.upsert("c", items(["x"], [[1, 0]], [{"a": 1}]))
+    assert again == first if isinstance(store, ResidentVectors) else again > first
     second = store.upsert("c", items(["x"], [[1, 0]], [{"a": 1.0}]))
     third = store.upsert("c", items(["x"], [[2, 1]]))
     assert first < second < third
@@ -177,6 +194,8 @@ def test_scan_is_ordered_and_resumable(store: VectorStore) -> None:
 
 
 def test_a_scan_shows_the_moment_it_began(store: VectorStore) -> None:
+    if isinstance(store, MilvusServer) and not MILVUS_URI:
+        pytest.skip("Milvus Lite itself has no snapshots; set GANDT_TEST_MILVUS_URI")
     store.create_collection("c", 8, "")
     given = random_items(300)
     store.upsert("c", given)
@@ -305,6 +324,54 @@ def test_near_duplicates_of_what_a_filter_keeps(store: VectorStore) -> None:
     assert [[member.image_id for member in group.members] for group in groups] == [["a", "b"]]
 
 
+# ---- the server adapter beyond the suite ----
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Iterator[MilvusServer]:
+    """The server adapter with a graph index, always on Milvus Lite."""
+    path = str(tmp_path / "milvus.db")
+    store = MilvusServer(path, index=IndexSpec("HNSW", {"M": 8, "efConstruction": 40}, {"ef": 32}))
+    yield store
+    store.close()
+    server_manager_instance.release_server(path)
+
+
+def test_a_graph_index_says_that_it_is_approximate_and_exact_is_exact(graph: MilvusServer) -> None:
+    given = random_items(800, dim=16)
+    graph.create_collection("c", 16, "")
+    graph.upsert("c", ItemSet(given.vectors, [{"n": n} for n in range(800)]))
+    queries = np.random.default_rng(2).normal(size=(4, 16)).astype(np.float32)
+    rare = Range("n", lt=8)
+    answer = graph.nearest("c", NearestQuery(queries, 5, rare))
+    assert (answer.exact, answer.index, answer.candidates) == (False, "HNSW", 8)
+    truth = graph.nearest("c", NearestQuery(queries, 5, rare, exact=True))
+    assert truth.exact
+    unit = given.vectors.matrix[:8] / np.linalg.norm(given.vectors.matrix[:8], axis=1, keepdims=True)
+    for query, hits in zip(queries, truth.results, strict=True):
+        assert [hit.image_id for hit in hits.hits] == [given.ids[row] for row in np.argsort(-(unit @ query))[:5]]
+
+
+def test_generations_never_run_backwards_over_a_restart(tmp_path: Path) -> None:
+    path = str(tmp_path / "milvus.db")
+    first = MilvusServer(path)
+    first.create_collection("c", 8, "m")
+    last = max(first.upsert("c", random_items(3, seed=seed)) for seed in range(3))
+    first.close()
+    second = MilvusServer(path)
+    assert second.get_collection("c").generation >= last
+    assert second.upsert("c", random_items(3, seed=9)) > last
+    second.close()
+    server_manager_instance.release_server(path)
+
+
+def test_a_server_that_does_not_answer_is_unavailable() -> None:
+    store = MilvusServer("http://127.0.0.1:1", options={"timeout": 0.5})
+    with pytest.raises(BackendUnavailable) as caught:
+        store.open()
+    assert caught.value.backend == "milvus"
+
+
 # ---- what only durable stores promise ----
 
 
@@ -327,6 +394,16 @@ def test_everything_is_there_after_a_restart(lite: Make) -> None:
     again = second.get_collection("c")
     assert (again.dim, again.model_id, again.items, again.generation) == (8, "model", 99, generation)
     assert [(list(b.ids), b.vectors.matrix.tolist()) for b in second.scan("c").blocks] == expected
+    second.close()
+
+
+def test_ids_that_need_escaping_survive_a_restart_at_every_page_end(tmp_path: Path) -> None:
+    first = ResidentVectors(MilvusLiteJournal(tmp_path / "vectors"))
+    first.create_collection("c", 2, "")
+    first.upsert("c", items(TRAPS, [[1, n] for n in range(len(TRAPS))]))
+    first.close()
+    second = ResidentVectors(MilvusLiteJournal(tmp_path / "vectors", page_rows=1))
+    assert all_ids(second, "c") == sorted(TRAPS)
     second.close()
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from gandt.domain import filters
 from gandt.domain.fields import Column, kind_of
 from gandt.domain.filters import Filter
-from gandt.domain.search import Block, Corpus
-from gandt.domain.search_records import Fields, ItemSet
+from gandt.domain.search import Block, Corpus, Ranked, nearest, nearest_to_examples
+from gandt.domain.search_records import ExampleVectors, Fields, Hit, Hits, ItemSet, NearestQuery, SearchAnswer
 from gandt.domain.vectors import VectorSet
 
 SEGMENT_BYTES = 32 << 20  # appended to without moving what is there; untouched pages cost nothing
@@ -37,12 +37,14 @@ class View:
     def __init__(
         self,
         ids: list[str],
+        dim: int,
         blocks: tuple[Block, ...],
         alive: NDArray[np.bool_],
         columns: dict[str, Column],
         generation: int,
         items: int,
     ) -> None:
+        self._dim = dim
         self.generation = generation
         self.items = items
         self._ids = ids
@@ -67,6 +69,8 @@ class View:
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """f32[R, D]: copies of some rows."""
+        if not len(rows):
+            return np.zeros((0, self._dim), np.float32)
         return Corpus(self._ids, self._blocks, self._alive).vectors(rows)
 
     def ids(self, rows: Iterable[int]) -> list[str]:
@@ -80,9 +84,18 @@ class View:
 
     def items_of(self, rows: NDArray[np.int64], model_id: str, with_vectors: bool, with_fields: bool) -> ItemSet:
         """Some rows as items."""
-        matrix = self.vectors(rows) if with_vectors else np.zeros((len(rows), 0), np.float32)
+        matrix = self.vectors(rows) if with_vectors else np.zeros((len(rows), 0), np.float32)  # [R, D]
         fields = tuple(self.fields(row) for row in rows.tolist()) if with_fields else ()
         return ItemSet(VectorSet(self.ids(rows.tolist()), matrix, model_id), fields)
+
+    def hits_of(self, ranked: Ranked, query: NearestQuery, model_id: str) -> Hits:
+        """Ranked rows as hits, with what the query asks for."""
+        rows = ranked.rows.tolist()
+        hits = tuple(
+            Hit(image_id, float(score), self.fields(row) if query.with_fields else {})
+            for image_id, score, row in zip(self.ids(rows), ranked.scores, rows, strict=True)
+        )
+        return Hits(hits, self.items_of(ranked.rows, model_id, True, False).vectors if query.with_vectors else None)
 
 
 class ResidentTable:
@@ -134,6 +147,23 @@ class ResidentTable:
             given_fields = items.fields[position] if items.fields else {}
             same[position] = _equal(view.fields(int(known[position])), given_fields)
         return np.flatnonzero(~same)
+
+    def nearest(self, query: NearestQuery, model_id: str, exact: bool = True, index: str = "resident") -> SearchAnswer:
+        """The nearest rows to each query, by comparing all that match.
+
+        Args:
+            exact, index: what the answer says of itself.
+        """
+        view, rows = self.look_up(filters.ids_in(query.condition).union(*query.excluded))
+        corpus = view.corpus(query.condition, rows)
+        excluded = [_rows_of(ids, rows) for ids in query.excluded]
+        if isinstance(query.queries, ExampleVectors):
+            drop = excluded[0] if excluded else None
+            ranked = [nearest_to_examples(corpus, query.queries, query.k, query.min_score, drop)]
+        else:
+            ranked = nearest(corpus, query.queries, query.k, query.min_score, excluded)
+        results = tuple(view.hits_of(hits, query, model_id) for hits in ranked)
+        return SearchAnswer(results, exact, int(corpus.keep.sum()), index, view.generation)
 
     def append(self, items: ItemSet, generation: int) -> None:
         """Insert or replace items with distinct ids."""
@@ -209,7 +239,9 @@ class ResidentTable:
             used = min(self._segment_rows, rows - start)
             blocks.append(Block(start, vectors[:used], scales[:used]))
         alive = self._alive[:rows].copy()
-        self._view = View(self._ids, tuple(blocks), alive, dict(self._columns), generation, len(self._row_of))
+        self._view = View(
+            self._ids, self._dim, tuple(blocks), alive, dict(self._columns), generation, len(self._row_of)
+        )
 
 
 def _equal(stored: Fields, given: Fields) -> bool:
@@ -217,3 +249,7 @@ def _equal(stored: Fields, given: Fields) -> bool:
     return stored.keys() == given.keys() and all(
         kind_of(value) == kind_of(given[name]) and value == given[name] for name, value in stored.items()
     )
+
+
+def _rows_of(ids: Iterable[str], rows: dict[str, int]) -> NDArray[np.int64]:
+    return np.array([rows[image_id] for image_id in ids if image_id in rows], np.int64)

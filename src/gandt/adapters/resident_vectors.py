@@ -8,7 +8,7 @@ One writer lock a collection; readers take no part in it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,14 +20,11 @@ from gandt.adapters.resident_table import ResidentTable, View
 from gandt.domain.errors import AlreadyExists, CorruptData, NotFound, WrongState
 from gandt.domain.filters import Filter, ids_in
 from gandt.domain.near_duplicates import MatrixView
-from gandt.domain.search import Corpus, Ranked, nearest, nearest_to_examples
+from gandt.domain.search import Corpus
 from gandt.domain.search_records import (
     Collection,
     Deleted,
-    ExampleVectors,
     Found,
-    Hit,
-    Hits,
     ItemSet,
     NearestQuery,
     Scan,
@@ -208,7 +205,7 @@ class ResidentVectors:
         view, rows = resident.table.look_up(ids)
         found = np.array([rows[image_id] for image_id in ids if image_id in rows], np.int64)
         missing = tuple(image_id for image_id in ids if image_id not in rows)
-        return Found(self._items(resident, view, found, True, with_fields), missing)
+        return Found(view.items_of(found, resident.model_id, True, with_fields), missing)
 
     def scan(
         self,
@@ -228,29 +225,15 @@ class ResidentVectors:
 
         def blocks() -> Iterator[ItemSet]:
             for start in range(0, len(rows), block_rows):
-                yield self._items(resident, view, rows[start : start + block_rows], with_vectors, with_fields)
+                part = rows[start : start + block_rows]
+                yield view.items_of(part, resident.model_id, with_vectors, with_fields)
 
         return Scan(resident.dim, view.generation, len(rows), blocks())
 
     def nearest(self, name: str, query: NearestQuery) -> SearchAnswer:
         """See the port."""
         resident = self._resident(name)
-        named = ids_in(query.condition).union(*query.excluded)
-        view, rows = resident.table.look_up(named)
-        corpus = view.corpus(query.condition, rows)
-        excluded = [_rows_of(ids, rows) for ids in query.excluded]
-        if isinstance(query.queries, ExampleVectors):
-            drop = excluded[0] if excluded else None
-            ranked = [nearest_to_examples(corpus, query.queries, query.k, query.min_score, drop)]
-        else:
-            ranked = nearest(corpus, query.queries, query.k, query.min_score, excluded)
-        return SearchAnswer(
-            results=tuple(self._hits(resident, view, hits, query) for hits in ranked),
-            exact=True,
-            candidates=int(corpus.keep.sum()),
-            index="resident",
-            generation=view.generation,
-        )
+        return resident.table.nearest(query, resident.model_id)
 
     def matrix(self, name: str, condition: Filter | None = None) -> MatrixView:
         """See the port."""
@@ -354,22 +337,6 @@ class ResidentVectors:
         view, rows = resident.table.look_up(ids_in(condition))
         return view, view.corpus(condition, rows)
 
-    def _items(
-        self, resident: _Resident, view: View, rows: NDArray[np.int64], with_vectors: bool, with_fields: bool
-    ) -> ItemSet:
-        if len(rows) or not with_vectors:
-            return view.items_of(rows, resident.model_id, with_vectors, with_fields)
-        return ItemSet(VectorSet([], np.zeros((0, resident.dim), np.float32), resident.model_id))
-
-    def _hits(self, resident: _Resident, view: View, ranked: Ranked, query: NearestQuery) -> Hits:
-        rows = ranked.rows.tolist()
-        hits = tuple(
-            Hit(image_id, float(score), view.fields(row) if query.with_fields else {})
-            for image_id, score, row in zip(view.ids(rows), ranked.scores, rows, strict=True)
-        )
-        items = self._items(resident, view, ranked.rows, True, False) if query.with_vectors else None
-        return Hits(hits, items.vectors if items is not None else None)
-
 
 def _described(resident: _Resident) -> Collection:
     view = resident.table.view
@@ -382,10 +349,6 @@ def _taken(items: ItemSet, positions: NDArray[np.int64]) -> ItemSet:
     ids = [items.ids[position] for position in positions.tolist()]
     fields = tuple(items.fields[position] for position in positions.tolist()) if items.fields else ()
     return ItemSet(VectorSet(ids, items.vectors.matrix[positions], items.vectors.model_id), fields)
-
-
-def _rows_of(ids: Iterable[str], rows: dict[str, int]) -> NDArray[np.int64]:
-    return np.array([rows[image_id] for image_id in ids if image_id in rows], np.int64)
 
 
 def _first_after(ids: Sequence[str], rows: NDArray[np.int64], after_id: str) -> int:

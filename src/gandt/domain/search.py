@@ -130,10 +130,33 @@ def nearest_to_examples(
     """
     drop = [_NOTHING if excluded is None else excluded]
     if examples.strategy == ExampleStrategy.AVERAGE:
-        query = _average(examples)[None, :]
+        query = average_direction(examples)[None, :]
         return nearest(corpus, query, k, min_score, drop)[0]
     units = unit_rows(np.concatenate([examples.positives, examples.negatives]))  # [P + M, D]
     return _ranked(_narrowed(corpus), units, _combination(examples), k, min_score, drop)[0]
+
+
+def average_direction(examples: ExampleVectors) -> NDArray[np.float64]:
+    """f64[D]: the one query of the strategy AVERAGE.
+
+    Raises:
+        InvalidInput: the examples cancel each other out.
+    """
+    query = np.zeros(examples.positives.shape[1] or examples.negatives.shape[1])
+    if len(examples.positives):
+        query = 2 * np.average(unit_rows(examples.positives), axis=0, weights=examples.positive_weights)
+        if not len(examples.negatives):
+            query = query / 2
+    if len(examples.negatives):
+        query = query - np.average(unit_rows(examples.negatives), axis=0, weights=examples.negative_weights)
+    if np.linalg.norm(query) < 1e-9:
+        raise InvalidInput(
+            "the examples cancel each other out, no direction is left",
+            field="examples",
+            reason="EXAMPLES_CANCEL",
+            fix="leave some out, or take the strategy best_score or sum_scores",
+        )
+    return query
 
 
 def mmr(relevance: Scores, vectors: NDArray[np.floating], count: int, diversity: float) -> NDArray[np.int64]:
@@ -295,24 +318,6 @@ def _similarities(matrix: NDArray[np.float32], units: NDArray[np.float64]) -> Sc
         exact = unit_rows(matrix[start : start + step])  # [m, D]
         out[:, start : start + step] = np.stack([np.einsum("ij,j->i", exact, unit) for unit in units])
     return np.clip(np.round(out, _SCORE_DIGITS), -1.0, 1.0)
-
-
-def _average(examples: ExampleVectors) -> NDArray[np.float64]:
-    query = np.zeros(examples.positives.shape[1] or examples.negatives.shape[1])
-    if len(examples.positives):
-        query = 2 * np.average(unit_rows(examples.positives), axis=0, weights=examples.positive_weights)
-        if not len(examples.negatives):
-            query = query / 2
-    if len(examples.negatives):
-        query = query - np.average(unit_rows(examples.negatives), axis=0, weights=examples.negative_weights)
-    if np.linalg.norm(query) < 1e-9:
-        raise InvalidInput(
-            "the examples cancel each other out, no direction is left",
-            field="examples",
-            reason="EXAMPLES_CANCEL",
-            fix="leave some out, or take the strategy best_score or sum_scores",
-        )
-    return query
 
 
 def _combination(examples: ExampleVectors) -> Combine:

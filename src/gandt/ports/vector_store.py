@@ -18,7 +18,7 @@ from gandt.domain.search_records import Collection, Deleted, Found, ItemSet, Nea
 
 
 class VectorStore(Protocol):
-    """Collections of vectors. Thread-safe; one process at a time."""
+    """Collections of vectors. Thread-safe; one process at a time writes."""
 
     def open(self) -> None:
         """Takes the store and loads what searches need. Other methods do it when nobody did.
@@ -54,7 +54,7 @@ class VectorStore(Protocol):
         ...
 
     def upsert(self, name: str, items: ItemSet) -> int:
-        """Inserts or replaces items; ids are distinct. Items equal to what is stored change nothing.
+        """Inserts or replaces items; ids are distinct. Sending them again is safe.
 
         Args:
             items: f32[N, D] as they shall come back, bit for bit, and fields (() for none at all).
@@ -88,7 +88,7 @@ class VectorStore(Protocol):
         ...
 
     def nearest(self, name: str, query: NearestQuery) -> SearchAnswer:
-        """The nearest items to each query.
+        """The nearest items to each query; `exact` in the answer says whether none can be missing.
 
         Raises:
             NotFound: no such collection.
