@@ -36,27 +36,31 @@ class AnswerRows(SqlStore):
 
     def add_answers(self, campaign_id: str, given: Sequence[Answer]) -> int:
         """Store answers; those that are there already stay as they are. Returns how many were new."""
-        added = 0
+        if not given:
+            return 0
+        count = _of(select(func.count()).select_from(answers), campaign_id, "")
         with self.write() as connection:
             aliases = {row.worker_sha256: row.new_worker_id for row in connection.execute(select(forgotten))}
-            sequences: dict[str, int] = {}
-            for answer in given:
-                if answer.job not in sequences:
-                    sequences[answer.job] = _job_sequence(self, connection, campaign_id, answer.job)
-                row = self.insert(answers).values(
-                    job_sequence=sequences[answer.job],
-                    image_id=answer.image_id,
-                    worker_id=aliases.get(_worker_hash(answer.worker_id), answer.worker_id),
-                    campaign_id=campaign_id,
-                    job_name=answer.job,
-                    labels=json.dumps(answer.labels, ensure_ascii=False),
-                    state=answer.state.value,
-                    page=answer.page,
-                    answered_at=to_micros(answer.answered_at),
-                    seconds=answer.seconds,
-                )
-                added += connection.execute(row.on_conflict_do_nothing()).rowcount
-        return added
+            names = dict.fromkeys(answer.job for answer in given)
+            sequences = {name: _job_sequence(self, connection, campaign_id, name) for name in names}
+            rows = [
+                {
+                    "job_sequence": sequences[answer.job],
+                    "image_id": answer.image_id,
+                    "worker_id": aliases.get(_worker_hash(answer.worker_id), answer.worker_id),
+                    "campaign_id": campaign_id,
+                    "job_name": answer.job,
+                    "labels": json.dumps(answer.labels, ensure_ascii=False),
+                    "state": answer.state.value,
+                    "page": answer.page,
+                    "answered_at": to_micros(answer.answered_at),
+                    "seconds": answer.seconds,
+                }
+                for answer in given
+            ]
+            before = connection.execute(count).scalar_one()
+            connection.execute(self.insert(answers).on_conflict_do_nothing(), rows)
+            return int(connection.execute(count).scalar_one() - before)
 
     def list_answers(
         self, campaign_id: str, job_name: str = "", after: AnswerKey | None = None, limit: int = 10_000
@@ -89,13 +93,19 @@ class AnswerRows(SqlStore):
 
     def add_quarantine(self, entries: Sequence[QuarantinedAnswer]) -> None:
         """Keep answers that could not be understood; the same one is kept once."""
-        with self.write() as connection:
-            for entry in entries:
-                digest = hashlib.sha256(f"{entry.uri}\0{entry.rule}\0{entry.excerpt}".encode()).hexdigest()
-                row = self.insert(quarantine).values(
-                    job_name=entry.job_name, digest=digest, uri=entry.uri, rule=entry.rule, excerpt=entry.excerpt
-                )
-                connection.execute(row.on_conflict_do_nothing())
+        rows = [
+            {
+                "job_name": entry.job_name,
+                "digest": hashlib.sha256(f"{entry.uri}\0{entry.rule}\0{entry.excerpt}".encode()).hexdigest(),
+                "uri": entry.uri,
+                "rule": entry.rule,
+                "excerpt": entry.excerpt,
+            }
+            for entry in entries
+        ]
+        if rows:
+            with self.write() as connection:
+                connection.execute(self.insert(quarantine).on_conflict_do_nothing(), rows)
 
     def list_quarantine(self, job_names: Sequence[str]) -> list[QuarantinedAnswer]:
         """What was set aside of some jobs."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select
 
 from gandt.adapters.sql_jobs_engine import SqlStore
 from gandt.adapters.sql_jobs_schema import facts, files, folders, images, known_labels, near_groups, vectors
@@ -44,23 +44,22 @@ class CatalogRows(SqlStore):
 
     def record_files(self, new_images: Sequence[CatalogImage], read: Sequence[CatalogFile]) -> int:
         """Store images and files in one transaction; returns the images that were new."""
+        columns = ("image_id", "width", "height", "format", "size", "thumbnail_uri")
+        image_rows = [{name: getattr(image, name) for name in columns} for image in new_images]
+        file_rows = [
+            {"uri": f.uri, "name": f.uri.rsplit("/", 1)[-1], "image_id": f.image_id, "size": f.size, "etag": f.etag}
+            for f in read
+        ]
+        count = select(func.count()).select_from(images)
         with self.write() as connection:
-            added = 0
-            for image in new_images:
-                row = self.insert(images).values(
-                    image_id=image.image_id,
-                    width=image.width,
-                    height=image.height,
-                    format=image.format,
-                    size=image.size,
-                    thumbnail_uri=image.thumbnail_uri,
-                )
-                added += connection.execute(row.on_conflict_do_nothing()).rowcount
-            for file in read:
-                values = {"image_id": file.image_id, "size": file.size, "etag": file.etag}
-                row = self.insert(files).values(uri=file.uri, name=file.uri.rsplit("/", 1)[-1], **values)
-                connection.execute(row.on_conflict_do_update(index_elements=["uri"], set_=values))
-        return added
+            before = connection.execute(count).scalar_one()
+            if image_rows:
+                connection.execute(self.insert(images).on_conflict_do_nothing(), image_rows)
+            if file_rows:
+                row = self.insert(files)
+                changed = {name: row.excluded[name] for name in ("image_id", "size", "etag")}
+                connection.execute(row.on_conflict_do_update(index_elements=["uri"], set_=changed), file_rows)
+            return int(connection.execute(count).scalar_one() - before)
 
     def add_folder(self, uri: str) -> None:
         """Remember an imported folder; relative paths are looked up below it first."""
@@ -135,10 +134,10 @@ class CatalogRows(SqlStore):
 
     def mark_embedded(self, collection: str, image_ids: Sequence[str]) -> None:
         """Record that the vectors of these images are stored in a collection."""
-        with self.write() as connection:
-            for image_id in image_ids:
-                row = self.insert(vectors).values(collection=collection, image_id=image_id)
-                connection.execute(row.on_conflict_do_nothing())
+        rows = [{"collection": collection, "image_id": image_id} for image_id in image_ids]
+        if rows:
+            with self.write() as connection:
+                connection.execute(self.insert(vectors).on_conflict_do_nothing(), rows)
 
     def unmark_embedded(self, collection: str) -> None:
         """Forget which vectors a collection has (it was deleted elsewhere)."""
@@ -176,21 +175,23 @@ class CatalogRows(SqlStore):
 
     def put_known_labels(self, kind: LabelKind, labels: Iterable[KnownLabel]) -> int:
         """Store labels of a kind, one set an image; returns how many were new or changed."""
-        changed = 0
+        wanted = {label.image_id: json.dumps(label.labels, ensure_ascii=False) for label in labels}
         with self.write() as connection:
-            for label in labels:
-                text = json.dumps(label.labels, ensure_ascii=False)
-                here = (known_labels.c.kind == kind.value) & (known_labels.c.image_id == label.image_id)
-                before = connection.scalar(select(known_labels.c.labels).where(here))
-                if before == text:
-                    continue
-                changed += 1
-                if before is None:
-                    row = {"kind": kind.value, "image_id": label.image_id, "labels": text}
-                    connection.execute(known_labels.insert().values(row))
-                else:
-                    connection.execute(update(known_labels).where(here).values(labels=text))
-        return changed
+            for chunk in _chunks(list(wanted)):
+                query = select(known_labels.c.image_id, known_labels.c.labels).where(
+                    known_labels.c.kind == kind.value, known_labels.c.image_id.in_(chunk)
+                )
+                for image_id, text in connection.execute(query):
+                    if wanted[image_id] == text:
+                        del wanted[image_id]
+            rows = [{"kind": kind.value, "image_id": i, "labels": text} for i, text in wanted.items()]
+            if rows:
+                row = self.insert(known_labels)
+                changed = row.on_conflict_do_update(
+                    index_elements=["kind", "image_id"], set_={"labels": row.excluded.labels}
+                )
+                connection.execute(changed, rows)
+        return len(rows)
 
 
 def _chunks(values: Iterable[str]) -> Iterator[tuple[str, ...]]:

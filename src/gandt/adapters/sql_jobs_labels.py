@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -49,34 +50,20 @@ class LabelRows(SqlStore):
                     select(labels.c.image_id).where(labels.c.campaign_id == campaign_id, labels.c.source == "review")
                 )
             )
-            for estimate in estimates:
-                if estimate.image_id in reviewed:
-                    continue
-                values = {
-                    "labels": json.dumps(estimate.labels, ensure_ascii=False),
-                    "confidence": estimate.confidence,
-                    "status": estimate.status.value,
-                    "answers": estimate.answers,
-                    "agreeing": estimate.agreeing,
-                    "source": "workers",
-                    "is_target": int(estimate.status in _TRUSTED and not targets.isdisjoint(estimate.labels)),
-                }
-                row = self.insert(labels).values(campaign_id=campaign_id, image_id=estimate.image_id, **values)
-                connection.execute(row.on_conflict_do_update(index_elements=["campaign_id", "image_id"], set_=values))
+            rows = [
+                {"campaign_id": campaign_id, "image_id": estimate.image_id, **_columns(estimate, targets)}
+                for estimate in estimates
+                if estimate.image_id not in reviewed
+            ]
+            if rows:
+                row = self.insert(labels)
+                changed = {name: row.excluded[name] for name in rows[0] if name not in ("campaign_id", "image_id")}
+                upsert = row.on_conflict_do_update(index_elements=["campaign_id", "image_id"], set_=changed)
+                connection.execute(upsert, rows)
             connection.execute(delete(workers).where(workers.c.campaign_id == campaign_id))
-            for worker in known_workers:
-                connection.execute(
-                    workers.insert().values(
-                        campaign_id=campaign_id,
-                        worker_id=worker.worker_id,
-                        answers=worker.answers,
-                        reliability=worker.reliability,
-                        low=worker.low,
-                        high=worker.high,
-                        gold_accuracy=worker.gold_accuracy,
-                        verdict=worker.verdict,
-                    )
-                )
+            if known_workers:
+                people = [{"campaign_id": campaign_id, **asdict(worker)} for worker in known_workers]
+                connection.execute(workers.insert(), people)
             save_round(connection, before, change(before), now)
             touch(connection, campaign_id, now)
             return read_round(connection, round_id, lock=False)
@@ -93,7 +80,7 @@ class LabelRows(SqlStore):
                     "confidence": 1.0,
                     "status": LabelStatus.CERTAIN.value,
                     "source": "review",
-                    "is_target": int(not targets.isdisjoint(decision.labels)),
+                    "is_target": int(not set(targets).isdisjoint(decision.labels)),
                 }
                 row = self.insert(labels).values(campaign_id=campaign_id, image_id=decision.image_id, **values)
                 connection.execute(row.on_conflict_do_update(index_elements=["campaign_id", "image_id"], set_=values))
@@ -155,6 +142,19 @@ class LabelRows(SqlStore):
         """Every image that was ever picked in a campaign."""
         with self.read() as connection:
             return set(connection.scalars(select(picks.c.image_id).where(picks.c.campaign_id == campaign_id)))
+
+
+def _columns(estimate: LabelEstimate, targets: Collection[str]) -> dict[str, Any]:
+    trusted = estimate.status in _TRUSTED
+    return {
+        "labels": json.dumps(estimate.labels, ensure_ascii=False),
+        "confidence": estimate.confidence,
+        "status": estimate.status.value,
+        "answers": estimate.answers,
+        "agreeing": estimate.agreeing,
+        "source": "workers",
+        "is_target": int(trusted and not set(targets).isdisjoint(estimate.labels)),
+    }
 
 
 def _labels_query(campaign_id: str, status: str, include_seeds: bool) -> Select[Any] | CompoundSelect[Any]:

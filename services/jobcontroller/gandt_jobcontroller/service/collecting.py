@@ -97,7 +97,7 @@ def collect_job(parts: Parts, job: LabelingJob) -> Collected:
     parts.checkpoint("answers-stored")
     parts.store.add_quarantine([*strange, *_quarantined(job, output)])
     settled = _settled(parts, job, status, output, answers)
-    failed = _failed_images(status, output, pages, answers)
+    failed = _failed_images(status, pages, answers)
     ended = parts.store.settle_job(settled, failed, parts.clock.now())
     parts.checkpoint("settled")
     parts.store.drop_forgotten()
@@ -178,15 +178,8 @@ def _line(page: str) -> str:
     return str(int(found.group(1))) if found else page
 
 
-def _failed_images(
-    status: BackendStatus, output: JobOutput | None, pages: dict[str, str], answers: list[Answer]
-) -> dict[str, int]:
-    """Images that nobody answered because their page failed or was not reached; those of a stopped job are given up."""
-    labeled = {str(line.number) for line in output.lines if line.kind is LineKind.LABELED} if output else set()
+def _failed_images(status: BackendStatus, pages: dict[str, str], answers: list[Answer]) -> dict[str, int]:
+    """Images that nobody answered: their page failed or was not reached; those of a stopped job are given up."""
     answered = {answer.image_id for answer in answers}
     failures = MAX_FAILED_PAGES if status.state is BackendState.STOPPED else 1
-    return {
-        image_id: failures
-        for image_id, page in pages.items()
-        if _line(page) not in labeled and image_id not in answered
-    }
+    return {image_id: failures for image_id in pages if image_id not in answered}
