@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from gandt.domain.aggregation.answer_table import AnswerTableBuilder
+from gandt.domain.aggregation.chunks import AnswerEncoder
 from gandt.domain.aggregation.compat import (
     CompatAnswer,
     CompatImage,
@@ -14,6 +16,9 @@ from gandt.domain.aggregation.compat import (
     score_workers,
     summarize_image,
 )
+from gandt.domain.aggregation.compat_run import aggregate_compat
+from gandt.domain.aggregation.records import AggregateSpec
+from gandt.domain.datasets import Answer, LabelStatus
 from gandt.domain.errors import WrongState
 from tests.conftest import golden_cases
 
@@ -102,3 +107,46 @@ def test_filter_of_unreliable_workers(case: dict[str, Any]) -> None:
     result = filter_unreliable(rows(case["input"]), earlier, **given)
     assert [frame(image, with_key=True) for image in result.unfiltered] == case["output"]["unfiltered"]
     assert [frame(image, with_key=True) for image in result.filtered] == case["output"]["filtered"]
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("case", cases("filter"))
+def test_filter_through_the_services_tables(case: dict[str, Any]) -> None:
+    """The same cases as chunks through `aggregate_compat`: its items are the filtered frame, lost images put back."""
+    params = dict(case["params"])
+    encoder, builder = AnswerEncoder(), AnswerTableBuilder()
+    for previous, tables in ((True, params.pop("previous", [])), (False, [case["input"]])):
+        for table in tables:
+            answers = [Answer(row.image, row.worker, row.labels, job=row.job) for row in rows(table)]
+            for chunk in encoder.encode(answers, previous):
+                builder.add(chunk)
+    spec = AggregateSpec(
+        compat=True,
+        min_answers=params.get("min_ratings_no", 2),
+        min_proportion=params.get("min_ratings_prop", 0.5),
+        reliability_threshold=params.get("reliability_threshold", 0.8),
+        include_previous=params.get("include_previous_in_output", False),
+    )
+    if "error" in case or not case["output"]["filtered"]:
+        with pytest.raises(WrongState) as caught:
+            aggregate_compat(builder.build(), spec)
+        assert caught.value.reason == REASONS.get(case["name"], "EVERYONE_UNRELIABLE")
+        return
+    found = aggregate_compat(builder.build(), spec)
+    labeled = {
+        (i.job, i.image_id): (list(i.labels), i.description, i.answers, i.agreeing, i.status is LabelStatus.CERTAIN)
+        for i in found.items
+        if i.status is not LabelStatus.UNLABELED
+    }
+    assert labeled == {
+        (f["labelling_job_name"], f["image_filename"]): (
+            f["majority_label"],
+            f["majority_label_verbose"],
+            f["no_eligible_workers"],
+            f["no_most_common_labels"],
+            f["is_label_certain"],
+        )
+        for f in case["output"]["filtered"]
+    }
+    everything = {(job, image) for job, image, _, _ in case["input"]}
+    assert everything <= {(i.job, i.image_id) for i in found.items}
