@@ -14,7 +14,8 @@ from gandt.domain.errors import BackendUnavailable
 from gandt.domain.images import split_uri
 from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
-from gandt.runtime.hosting import Addresses, authority
+from gandt.runtime.hosting import Addresses
+from gandt.runtime.listening import authority
 from gandt.runtime.peers import EndpointSettings, Peers, configured_targets
 from gandt.runtime.settings import ServiceSettings, layered
 from gandt_standalone import catalog

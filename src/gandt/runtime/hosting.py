@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,11 +14,11 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from gandt.domain.errors import WrongState
 from gandt.runtime.application import Application
 from gandt.runtime.certificates import server_credentials
 from gandt.runtime.interceptors import HEALTH, interceptors
 from gandt.runtime.lifecycle import Lifecycle, State
+from gandt.runtime.listening import authority, cannot_listen, open_listener
 from gandt.runtime.metrics import MetricsPage, RpcMetrics
 from gandt.runtime.settings import ServiceSettings
 from gandt.runtime.work_pool import WorkPool
@@ -201,35 +202,18 @@ def open_metrics(app: Application, settings: ServiceSettings) -> MetricsPage:
     try:
         return MetricsPage(app.registry, settings.host, settings.metrics_port)
     except OSError as error:
-        raise port_taken(app.name, settings.host, settings.metrics_port, "metrics_port") from error
-
-
-def authority(host: str, port: int) -> str:
-    """`host:port`, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def port_taken(service: str, host: str, port: int, key: str) -> WrongState:
-    """The error for a port that somebody else has."""
-    variable = f"GANDT_{service.upper()}__{key.upper()}"
-    flag = "--port N or " if key == "port" else ""
-    return WrongState(
-        f"{service} cannot listen on {authority(host, port)}: the address is in use or not ours",
-        kind="port",
-        id=str(port),
-        state="in use",
-        reason="PORT_IN_USE",
-        fix=f"stop the other process, or choose another port with {flag}{variable}",
-    )
+        raise cannot_listen(app.name, "metrics_port", settings.host, settings.metrics_port, error) from error
 
 
 def _add_port(
     server: grpc.aio.Server, host: str, port: int, service: str, key: str, credentials: grpc.ServerCredentials | None
 ) -> int:
+    # gRPC says only "failed to bind" and writes its own lines to stderr; a socket knows why.
+    open_listener(service, key, host, port).close()
     address = authority(host, port)
     try:
         if credentials is None:
             return int(server.add_insecure_port(address))
         return int(server.add_secure_port(address, credentials))
-    except RuntimeError as error:
-        raise port_taken(service, host, port, key) from error
+    except RuntimeError as error:  # somebody took it in between
+        raise cannot_listen(service, key, host, port, OSError(errno.EADDRINUSE, "in use")) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
@@ -15,8 +14,9 @@ import uvicorn
 
 from gandt.domain.errors import GandtError
 from gandt.runtime.application import Application
-from gandt.runtime.hosting import Addresses, authority, open_metrics, port_taken
+from gandt.runtime.hosting import Addresses, open_metrics
 from gandt.runtime.lifecycle import Lifecycle, State
+from gandt.runtime.listening import authority, open_listener
 from gandt.runtime.metrics import MetricsPage
 from gandt.runtime.settings import ServiceSettings
 from gandt.wire import request_ids
@@ -59,7 +59,7 @@ class HttpHost:
 
     async def _start(self) -> Addresses:
         app, settings = self._app, self._settings
-        listener = _listen(app.name, settings)
+        listener = open_listener(app.name, "port", settings.host, settings.port)
         try:
             page = ""
             if settings.metrics_port is not None:
@@ -143,20 +143,6 @@ async def _answer(send: Send, status: int, text: str) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _listen(service: str, settings: ServiceSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(128)  # now, so that a second server on the port fails here and not later
-    except OSError as error:
-        listener.close()
-        raise port_taken(service, settings.host, settings.port, "port") from error
-    listener.setblocking(False)
-    return listener
 
 
 def _config(app: Application, settings: ServiceSettings, lifecycle: Lifecycle) -> uvicorn.Config:

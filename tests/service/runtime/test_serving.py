@@ -314,6 +314,14 @@ def test_a_busy_port_is_named(start_echo: Any, key: str) -> None:
     assert ("--port" in caught.value.fix) == (key == "port")
 
 
+def test_an_address_of_another_machine_is_named(start_echo: Any) -> None:
+    for host in ("192.0.2.1", "no-such-host.invalid"):
+        with pytest.raises(InvalidInput) as caught:
+            start_echo(host=host)
+        assert caught.value.reason == "HOST_NOT_OURS"
+        assert host in caught.value.message
+
+
 def test_two_servers_do_not_share_a_port(start_echo: Any) -> None:
     first = start_echo()
     port = int(first.addresses.service.rsplit(":", 1)[1])
