@@ -60,7 +60,6 @@ class Bench:
 
     def start(self) -> None:
         self.database = Database(f"sqlite:///{self.path}")
-        self.database.migrate()
         self.time = SteadyClock(self.clock)
         tokens = Tokens(b"0123456789abcdef")
         parts = Parts(

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store: migrations make what the schema says, writers share commits, one failure undoes one work."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from gandt_labeling.store.database import Database
+from gandt_labeling.store.schema import METADATA, workers
+from sqlalchemy import Connection, create_engine, select
+from sqlalchemy.exc import IntegrityError
+
+from gandt.domain.errors import BackendUnavailable
+
+
+def insert(name: str) -> Any:
+    row = {"worker_id": name, "kind": "team", "created_at": 0.0, "seen_at": 0.0}
+    return lambda connection: connection.execute(workers.insert().values(row))
+
+
+def names(database: Database) -> list[str]:
+    with database.read() as connection:
+        return sorted(connection.execute(select(workers.c.worker_id)).scalars())
+
+
+def test_the_migrations_make_the_schema(empty_database: Path) -> None:
+    engine = create_engine(f"sqlite:///{empty_database}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    engine.dispose()
+
+
+def test_migrating_twice_keeps_everything(bench: Any) -> None:
+    bench.database.write(insert("ann"))
+    bench.database.migrate()
+    assert names(bench.database) == ["ann"]
+
+
+def test_commits_are_durable(bench: Any) -> None:
+    with bench.database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL"
+
+
+def test_writers_that_meet_share_a_commit_and_fail_alone(bench: Any) -> None:
+    database = bench.database
+    started, go_on = threading.Event(), threading.Event()
+    outcomes: dict[str, Any] = {}
+
+    def slow(connection: Connection) -> None:
+        started.set()
+        assert go_on.wait(10)
+
+    def run(name: str, work: Any) -> None:
+        try:
+            outcomes[name] = database.write(work)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            outcomes[name] = error
+
+    def failing(connection: Connection) -> None:
+        insert("undone")(connection)
+        raise KeyError("mine alone")
+
+    first = threading.Thread(target=run, args=("slow", slow))
+    first.start()
+    assert started.wait(10)
+    others = [
+        threading.Thread(target=run, args=(name, work))
+        for name, work in (("a", insert("a")), ("b", failing), ("c", insert("c")), ("d", insert("a")))
+    ]
+    for thread in others:
+        thread.start()
+    while len(database._queue) < 4:
+        pass
+    go_on.set()
+    for thread in (first, *others):
+        thread.join()
+    assert isinstance(outcomes["b"], KeyError)
+    assert sum(isinstance(outcomes[name], IntegrityError) for name in ("a", "d")) == 1
+    assert names(database) == ["a", "c"]
+
+
+def test_a_database_that_cannot_be_opened_is_told_plainly(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/missing/labeling.db")
+    with pytest.raises(BackendUnavailable, match="unable to open"):
+        database.migrate()
+    with pytest.raises(BackendUnavailable):
+        database.write(insert("a"))
