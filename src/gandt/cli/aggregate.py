@@ -160,7 +160,7 @@ def _write(args: argparse.Namespace, result: AggregateResult) -> None:
     if output:
         write_rows(output, [*LABEL_COLUMNS, *more], map(_label_row, result.items))
     if args.workers_out:
-        more = ["count"] if args.compat else ["gold_answers", "estimated_accuracy"]
+        more = ["count"] if args.compat else ["gold_answers", "gold_low", "gold_high", "estimated_accuracy"]
         write_rows(args.workers_out, [*WORKER_COLUMNS, *more], map(_worker_row, result.workers))
     if args.relabel_out:
         again = [item for item in result.items if item.status is not LabelStatus.CERTAIN]
@@ -184,6 +184,7 @@ def _once(items: Iterable[ItemVerdict]) -> Iterator[dict[str, Any]]:
 
 def _worker_row(worker: WorkerReport) -> dict[str, Any]:
     known = worker.reliability is not None
+    gold = worker.gold_interval or (None, None)
     return {
         "worker": worker.worker_id,
         "answers": worker.answers,
@@ -194,6 +195,8 @@ def _worker_row(worker: WorkerReport) -> dict[str, Any]:
         "verdict": str(worker.verdict),
         "count": worker.compat_count,
         "gold_answers": worker.gold_answers,
+        "gold_low": _rounded(gold[0]),
+        "gold_high": _rounded(gold[1]),
         "estimated_accuracy": _rounded(worker.estimated_accuracy),
     }
 

@@ -115,6 +115,7 @@ def test_gold_is_fixed_and_weighs_in_worker_estimates(method: str) -> None:
     assert reports["good"].gold_accuracy == 1
     assert reports["liar"].gold_accuracy == 0
     assert reports["liar"].gold_answers == 6
+    assert reports["good"].gold_interval == pytest.approx((0.6097, 1.0), abs=1e-4)
 
 
 def test_gold_does_not_count_in_the_class_prior() -> None:

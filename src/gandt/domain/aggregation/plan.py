@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import gammaln
 
 from gandt.domain.aggregation.aggregate import Aggregation
 from gandt.domain.aggregation.records import PlannedImage, PlanSpec, PlanSummary
@@ -94,11 +94,18 @@ def _expected(
         rows = needed == count
         p = np.clip(base[rows], 1e-6, 1 - 1e-6)[:, None]
         right = np.arange(count + 1)
-        if_true, if_false = binom.pmf(right, count, accuracy), binom.pmf(right, count, 1 - accuracy)
+        if_true, if_false = _binomial(right, int(count), accuracy), _binomial(right, int(count), 1 - accuracy)
         odds = np.log(p / (1 - p)) + lift * (2 * right - count)
         best = 1 / (1 + np.exp(-np.abs(np.clip(odds, -50, 50))))
         result[rows] = ((p * if_true + (1 - p) * if_false) * best).sum(axis=1)
     return np.maximum(result, base)
+
+
+def _binomial(hits: NDArray[np.int64], trials: int, share: float) -> NDArray[np.float64]:
+    """f64: binomial probabilities; scipy.stats would give the same and take a second to import."""
+    ways = gammaln(trials + 1) - gammaln(hits + 1) - gammaln(trials - hits + 1)
+    result: NDArray[np.float64] = np.exp(ways + hits * np.log(share) + (trials - hits) * np.log1p(-share))
+    return result
 
 
 def _planned(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gandt.domain.aggregation.intervals import wilson_interval
 from gandt.domain.datasets import AnswerState, LabelEstimate
 from gandt.domain.errors import InvalidInput
 
@@ -198,6 +199,14 @@ class WorkerReport:
     compat_count: int = 0
     estimated_accuracy: float | None = None
     confusion: NDArray[np.float64] | None = None
+
+    @property
+    def gold_interval(self) -> tuple[float, float] | None:
+        """95 % Wilson interval of the gold accuracy; None without gold answers."""
+        if self.gold_accuracy is None:
+            return None
+        low, high = wilson_interval(self.gold_accuracy * self.gold_answers, self.gold_answers)
+        return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
