@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counts the labels that each strategy needs to find 80 % of a rare class (2 %), 5 targets and 20 others known.
 
-    python benchmarks/selection_labels.py digits|hog|clothing [--strategies a,b] [--seeds 10] [--batch 20] [--wrong 0.1]
+    python benchmarks/selection_labels.py digits|hog|clothing [--strategies a,b] [--seeds 10] [--batch 20]
 
 `digits` are scikit-learn's 1,797 handwritten digits as 64 pixels, `hog` the same as small gradient histograms,
 `clothing` the MobileNetV2 vectors of ../shared/data. Seed s looks for class s modulo 10. The uniform expectation is
@@ -14,6 +14,7 @@ import argparse
 import csv
 import os
 import time
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def main() -> None:
         )
         for name in names:
             begin = time.process_time()
-            runs = evaluate(EvaluateSpec(**{**_fields(spec), "strategies": (name,)}), truth)
+            runs = evaluate(replace(spec, strategies=(name,)), truth)
             labels[name] += [run.labels_to_target for run in runs if isinstance(run, EvaluateRun)]
             seconds[name] += time.process_time() - begin
     print(f"{args.data}: uniform draw expects {np.mean(expected):.0f} labels")
@@ -114,10 +115,6 @@ def main() -> None:
             f"random/it {ratio:6.1f}  CPU s {seconds[name]:6.1f}  {labels[name]}",
             flush=True,
         )
-
-
-def _fields(spec: EvaluateSpec) -> dict[str, object]:
-    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
 
 
 if __name__ == "__main__":

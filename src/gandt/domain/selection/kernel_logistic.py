@@ -17,6 +17,7 @@ from gandt.domain.selection.pool import Matrix
 
 SHARPNESS = 3.0  # kernel exp(-SHARPNESS * (1 - cosine)); 1 to 4 differ by a few percent of labels
 RIDGE = 0.3  # penalty; larger is calmer under wrong labels, smaller follows few examples faster
+JITTER = 1e-6  # keeps the kernel of equal vectors invertible; far below what moves a ranking
 MAX_LANDMARKS = 512  # kernel columns; bounds the fit at any number of labels
 _STEPS = 50
 
@@ -35,14 +36,14 @@ class Basis:
 
     Attributes:
         landmarks: f64[M, K] unit vectors that the kernel is measured to.
-        whitening: f64[M, R] turns kernel columns into features whose inner products are the kernel.
+        whitening: f64[M, M] turns kernel columns into features whose inner products are the kernel.
     """
 
     landmarks: Matrix
     whitening: Matrix
 
     def features(self, projected: Matrix) -> Matrix:
-        """f64[N, R] features of f64[N, K] projected vectors."""
+        """f64[N, M] features of f64[N, K] projected vectors."""
         return kernel(projected, self.landmarks) @ self.whitening
 
 
@@ -68,9 +69,9 @@ def basis_of(projected: Matrix, positives: NDArray[np.bool_], rng: np.random.Gen
         wanted = rng.permutation(wanted)[: max(MAX_LANDMARKS // 2, MAX_LANDMARKS - len(rest))]
         rows = np.sort(np.concatenate([wanted, rng.permutation(rest)[: MAX_LANDMARKS - len(wanted)]]))
     landmarks = projected[rows]
-    values, vectors = np.linalg.eigh(kernel(landmarks, landmarks))
-    solid = values > max(float(values[-1]) * 1e-8, 1e-12)
-    return Basis(landmarks, vectors[:, solid] / np.sqrt(values[solid]))
+    gram = kernel(landmarks, landmarks)
+    gram[np.diag_indices_from(gram)] += JITTER
+    return Basis(landmarks, np.linalg.inv(np.linalg.cholesky(gram)).T)
 
 
 def fit(
@@ -79,7 +80,7 @@ def fit(
     """Ridge logistic regression with balanced classes, by Newton's method.
 
     Args:
-        features: f64[L, R] of the training images.
+        features: f64[L, M] of the training images.
         target: f64[L] chance in [0, 1] that each is wanted; both sums, of it and of its complement, must be above 0.
         weight: f64[L] how much each image counts; None counts all alike.
     Returns:
@@ -92,7 +93,7 @@ def fit(
     positive *= count / (2.0 * positive.sum())
     negative *= count / (2.0 * negative.sum())
     mass = positive + negative
-    design = np.column_stack([features, np.ones(count)])  # [L, R + 1]
+    design = np.column_stack([features, np.ones(count)])  # [L, M + 1]
     penalty = np.full(design.shape[1], RIDGE)
     penalty[-1] = 1e-6  # the bias is free, but never undetermined
     theta = np.zeros(design.shape[1])
