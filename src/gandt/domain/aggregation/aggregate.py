@@ -25,7 +25,7 @@ from gandt.domain.aggregation.records import (
     WorkerReport,
     counted,
 )
-from gandt.domain.aggregation.reliability import measure, measure_sets
+from gandt.domain.aggregation.reliability import Reliability, measure, measure_sets
 from gandt.domain.aggregation.votes import Ballot, SetVotes, Votes, count_votes
 
 Check = Callable[[], None]
@@ -97,33 +97,18 @@ def aggregate(
     options = FitOptions(check, _start(ballot, table, warm))
     votes = ballot.votes
     given = np.bincount(votes.worker, minlength=votes.workers)
-    fit: Fit
-    if isinstance(votes, Votes):
-        assert method.fit is not None  # find() refuses methods for several labels
-        fit = method.fit(votes, options)
-        judge = fit_one_coin(votes, options) if method.by_share or fit.accuracy is None else fit
-        assert judge.accuracy is not None  # one-coin always estimates it
-        measured = measure(votes, judge.accuracy)
-    else:
-        fit = _fit_labels(votes, method, options)
-        judge = _fit_labels(votes, methods.METHODS["two-coin"], options) if method.by_share else fit
-        measured = measure_sets(votes, judge.posterior)
+    fit, measured = _fit(votes, method, options)
     judged = workers.verdicts(given, measured, spec)
-    kept, notes = votes, list(ballot.notes)
+    kept = votes
     if method.filters:
         unreliable = np.array([verdict is Verdict.UNRELIABLE for verdict in judged], np.bool_)
-        kept = votes.without(unreliable)
-        if isinstance(votes, Votes):
-            fit = fit_agreement(votes, options, unreliable)
-        else:
-            fit = replace(_fit_labels(kept, method, options), left_out=unreliable)  # type: ignore[arg-type]
+        kept, fit = _without(votes, unreliable, method, options)
     if isinstance(kept, Votes):
         decisions = decide(kept, fit.posterior, spec)
     else:
         decisions = decide_sets(kept, fit.posterior, spec, method.by_share)
     order = np.flatnonzero(ballot.item_shown)
     order = order[np.argsort(ballot.item_image[order], kind="stable")]
-    notes += _losses(ballot, decisions, order, judged, method.filters)
     agreement = measure_agreement(votes)
     summary = AggregateSummary(
         method=name,
@@ -138,10 +123,36 @@ def aggregate(
         converged=fit.converged,
         alpha=agreement.alpha,
         raw_agreement=agreement.raw,
-        warnings=tuple(notes),
+        warnings=(*ballot.notes, *_losses(ballot, decisions, order, judged, method.filters)),
     )
     reports = list(workers.report(ballot.worker_names, given, measured, judged, fit.accuracy, fit.confusion))
     return Aggregation(table.images, ballot, order, fit.posterior, decisions, summary, spec, name, reports)
+
+
+def _fit(votes: Votes | SetVotes, method: methods.Method, options: FitOptions) -> tuple[Fit, Reliability]:
+    """The method's fit of all votes, and how far each worker agrees with the others.
+
+    Methods without a model of workers are judged by the simplest one.
+    """
+    if isinstance(votes, SetVotes):
+        fit = _fit_labels(votes, method, options)
+        judge = _fit_labels(votes, methods.METHODS["two-coin"], options) if method.by_share else fit
+        return fit, measure_sets(votes, judge.posterior)
+    assert method.fit is not None  # find() refuses methods for several labels
+    fit = method.fit(votes, options)
+    judge = fit_one_coin(votes, options) if fit.accuracy is None else fit
+    assert judge.accuracy is not None  # one-coin always estimates it
+    return fit, measure(votes, judge.accuracy)
+
+
+def _without(
+    votes: Votes | SetVotes, unreliable: NDArray[np.bool_], method: methods.Method, options: FitOptions
+) -> tuple[Votes | SetVotes, Fit]:
+    """The votes that are left without the unreliable workers, and their shares."""
+    if isinstance(votes, Votes):
+        return votes.without(unreliable), fit_agreement(votes, options, unreliable)
+    rest = votes.without(unreliable)
+    return rest, replace(_fit_labels(rest, method, options), left_out=unreliable)
 
 
 def _start(ballot: Ballot, table: AnswerTable, warm: Warm | None) -> NDArray[np.float64] | None:
