@@ -6,6 +6,7 @@ from __future__ import annotations
 import grpc.aio
 
 from gandt.adapters.milvus_lite import MilvusLiteJournal
+from gandt.adapters.milvus_server import IndexSpec, MilvusServer
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.resident_vectors import ResidentVectors
 from gandt.adapters.system_clock import SystemClock
@@ -21,9 +22,22 @@ from gandt_vectorsearch.settings import Settings
 
 
 def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:  # noqa: ARG001 (it calls nobody)
-    """The service over Milvus Lite in `<data_dir>/vectors`."""
+    """The service on a Milvus server, or over Milvus Lite in `<data_dir>/vectors`."""
+    if settings.milvus_uri:
+        return assemble(_server(settings))
     journal = MilvusLiteJournal(settings.data_dir / "vectors", settings.flush_rows)
     return assemble(ResidentVectors(journal, settings.max_resident_bytes))
+
+
+def _server(settings: Settings) -> MilvusServer:
+    options: dict[str, str] = {}
+    if settings.milvus_ca_file is not None:
+        options["server_pem_path"] = str(settings.milvus_ca_file)
+    if settings.milvus_database:
+        options["db_name"] = settings.milvus_database
+    token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
+    index = IndexSpec(settings.milvus_index, settings.milvus_index_params, settings.milvus_search_params)
+    return MilvusServer(settings.milvus_uri, token, index, settings.max_resident_bytes, options)
 
 
 def assemble(store: VectorStore) -> Application:

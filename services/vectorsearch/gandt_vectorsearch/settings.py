@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from gandt.runtime.settings import ServiceSettings
@@ -35,4 +38,28 @@ class Settings(ServiceSettings):
         ge=1,
         description="Rows written between two flushes of Milvus Lite. With more, writing is faster and the start after "
         "a kill slower.",
+    )
+    milvus_uri: str = Field(
+        default="",
+        description="Milvus server, as http://host:19530 or https://host. Empty keeps the vectors here, in Milvus "
+        "Lite. Set it when the vectors outgrow one machine's memory.",
+    )
+    milvus_token: SecretStr | None = Field(default=None, description="user:password or API key of the Milvus server.")
+    milvus_ca_file: Path | None = Field(
+        default=None, description="PEM that an https:// Milvus server is checked against; empty takes the system's."
+    )
+    milvus_database: str = Field(default="", description="Database on the Milvus server; empty is its default.")
+    milvus_index: Literal["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "IVF_RABITQ", "DISKANN", "AUTOINDEX"] = (
+        Field(
+            default="FLAT",
+            description="Index of new collections on a Milvus server. FLAT is exact and good to about 200,000 vectors, "
+            "HNSW to some millions; answers of all but FLAT are approximate and say so.",
+        )
+    )
+    milvus_index_params: dict[str, int] = Field(
+        default_factory=dict,
+        description='Build parameters by Milvus\' names, as JSON: {"M": 16, "efConstruction": 200}.',
+    )
+    milvus_search_params: dict[str, int] = Field(
+        default_factory=dict, description='Search parameters by Milvus\' names, as JSON: {"ef": 64}.'
     )

@@ -42,6 +42,7 @@ from gandt.domain.vectors import VectorSet
 
 STRONG = "Strong"
 RESERVED = 1000  # generations noted at once: a note is a schema change on a server
+CONNECT_SECONDS = 5.0
 EXAMPLE_CANDIDATES = 4  # times k, for each example
 MIN_CANDIDATES = 100
 
@@ -93,7 +94,7 @@ class MilvusServer:
         self._token = token
         self._index = index or IndexSpec()
         self._limit = max_resident_bytes
-        self._options = options or {}
+        self._options = {"timeout": CONNECT_SECONDS, **(options or {})}
         self._client: Any = None
         self._known: dict[str, _Known] = {}
         self._lock = threading.RLock()
