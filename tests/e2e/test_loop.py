@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`gandt run` from a folder of images to the report, with simulated workers over the real HTTP path."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.under_fire import pictures
+from tests.processes import gandt
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished campaign."""
+    folder = tmp_path_factory.mktemp("loop")
+    truth, known = pictures(folder / "photos", 100, 20, seed=5)
+    for name, labels in (("truth.csv", truth), ("labeled.csv", known)):
+        (folder / name).write_text("image,label\n" + "".join(f"{i},{label}\n" for i, label in labels.items()))
+    done = gandt(*run_command(folder))
+    assert done.returncode == 0, done.stderr
+    (folder / "summary.json").write_text(done.stdout)
+    return folder
+
+
+def run_command(folder: Path) -> list[str]:
+    return [
+        "run", str(folder / "photos"), "--project", str(folder), "--classes", "upright,level", "--target", "upright",
+        "--other-label", "level", "--seed-labels", str(folder / "labeled.csv"), "--truth", str(folder / "truth.csv"),
+        "--budget", "30", "--price-per-page", "0.036", "--round-size", "20", "--max-rounds", "3", "--json",
+    ]  # fmt: skip
+
+
+def test_the_report_says_what_was_done(project: Path) -> None:
+    summary = json.loads((project / "summary.json").read_text())
+    figures = json.loads((project / "report.json").read_text())
+    assert summary["labels_bought"] == figures["labels_bought"] == 60
+    assert figures["targets_found"] >= 16
+    assert figures["label_accuracy"] >= 0.85
+    assert 0 < figures["cost_usd_micros"] <= 30_000_000
+    page = (project / "report.html").read_text()
+    assert "60 of 95 images were labeled by people" in page
+    assert "data:image/jpeg;base64," in page
+    assert "<script" not in page
+
+
+def test_running_again_changes_nothing(project: Path) -> None:
+    before = json.loads((project / "report.json").read_text())
+    done = gandt(*run_command(project))
+    assert done.returncode == 0, done.stderr
+    after = json.loads((project / "report.json").read_text())
+    for key in ("labels_bought", "answers_bought", "cost_usd_micros", "targets_found", "curve"):
+        assert before[key] == after[key]
+
+
+def test_the_project_can_be_asked(project: Path) -> None:
+    status = gandt("status", "--project", str(project), "--json")
+    assert status.returncode == 0, status.stderr
+    assert json.loads(status.stdout)["state"] == "completed"
+    workers = gandt("workers", "--project", str(project), "--json")
+    assert len(json.loads(workers.stdout)["workers"]) >= 3
+    labels = project / "labels.csv"
+    done = gandt("export", "--project", str(project), "-o", str(labels), "--include-uncertain")
+    assert done.returncode == 0, done.stderr
+    with labels.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 60
+    assert {row["arm"] for row in rows} == {"main", "control"}
+    again = gandt("embed", "--project", str(project))
+    assert again.returncode == 3, again.stderr
+
+
+def test_a_project_in_use_is_named(project: Path) -> None:
+    from tests.processes import serving
+
+    with serving(project):
+        status = gandt("status", "--project", str(project), "--json")  # attaches to the server
+        assert status.returncode == 0, status.stderr
+        second = gandt("serve", "--project", str(project))
+        assert second.returncode == 1
+        assert "PROJECT_IN_USE" in second.stderr
