@@ -189,25 +189,24 @@ class WorkPool:
         """The client's stream for a thread: each `next` asks the loop for one message."""
         loop = asyncio.get_running_loop()
         messages = aiter(requests)
-        pending: list[concurrent.futures.Future[Any]] = []
-        call.on_leave(lambda: [future.cancel() for future in pending])
 
         async def next_message() -> Any:
             return await anext(messages, _END)
 
         def iterate() -> Iterator[Q]:
+            # Reading ends by itself when the caller leaves: gRPC completes the read, a closing loop cancels it.
             while not call.is_gone:
-                pending[:] = [asyncio.run_coroutine_threadsafe(next_message(), loop)]
-                if call.is_gone:  # it left between the two lines and found nothing to cancel
-                    pending[0].cancel()
                 try:
-                    message = pending[0].result()
+                    message = asyncio.run_coroutine_threadsafe(next_message(), loop).result()
                 except concurrent.futures.CancelledError:
+                    call.leave()
                     break
                 if message is _END:
-                    return
+                    break
                 yield message
-            call.check()
+            # A stream that broke off must not look like one that was finished.
+            if call.is_gone:
+                call.check()
 
         return iterate()
 
