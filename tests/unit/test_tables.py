@@ -61,6 +61,12 @@ def test_an_empty_answer_is_blank_unless_it_means_none_of_these(tmp_path: Path) 
     assert next(read_answers(path, multi_label=True)).state == AnswerState.ANSWERED
 
 
+def test_raw_answers_are_taken_as_they_stand(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "image,worker,label\na,w,x |x\na,v,\n")
+    assert [a.labels for a in read_answers(path, raw=True)] == [("x ", "x"), ()]
+    assert [a.labels for a in read_answers(path)] == [("x", "x"), ()]
+
+
 @pytest.mark.parametrize(
     ("text", "reason", "part"),
     [

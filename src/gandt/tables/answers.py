@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from gandt.domain.datasets import Answer, AnswerState, split_labels
+from gandt.domain.datasets import LABEL_SEPARATOR, Answer, AnswerState, split_labels
 from gandt.domain.errors import InvalidInput
 from gandt.tables.files import Row, read_rows, write_rows
 
@@ -21,12 +21,13 @@ def read_answers(path: str, multi_label: bool = False, raw: bool = False) -> Ite
     Args:
         path: .csv, .jsonl, .parquet or `-`.
         multi_label: whether an answered empty label means "none of these"; otherwise it is blank.
-        raw: keep an empty answer as ANSWERED (the original counts it); a label repeated within an answer stays anyway.
+        raw: as the original counts: an empty answer is ANSWERED, and labels are not trimmed.
     Raises:
         InvalidInput: an empty cell, an unknown state, a time that is no ISO 8601; names file and line.
     """
     for row in read_rows(path, ("image", "worker", "label"), ALIASES):
-        labels = split_labels(row.text("label"))
+        cell = row.text("label")
+        labels = tuple(part for part in cell.split(LABEL_SEPARATOR) if part) if raw else split_labels(cell)
         yield Answer(
             image_id=row.required("image"),
             worker_id=row.required("worker"),
