@@ -14,7 +14,7 @@ from gandt.ports.image_inspector import Inspected
 THUMBNAIL_SIDE = 320
 THUMBNAIL_QUALITY = 80
 MAX_PIXELS = 100_000_000  # Ground Truth's limit for one image
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"heif")
 
 

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Manual campaigns: each call performs its step fully, twice is once, and what cannot be done says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gandt.domain.catalog import EmbeddingState, LabelKind
+from gandt.domain.errors import (
+    AlreadyExists,
+    BackendUnavailable,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    OverBudget,
+    WrongState,
+)
+from gandt.domain.labeling.campaigns import CampaignSpec, CampaignState, checked
+from gandt.domain.labeling.jobs import JobState, job_name
+from gandt.domain.labeling.outcomes import GivenLabel
+from gandt.domain.labeling.rounds import RoundState
+from tests.unit.jobcontroller.world import World, spec
+
+PAGE = 80_000 + 3 * 36_000
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    made.add_images(30)
+    yield made
+    made.store.close()
+
+
+def test_one_round_step_by_step(world: World) -> None:
+    campaign = world.controller.campaigns.create(spec(), "c", manual=True)
+    assert campaign.state is CampaignState.MANUAL
+    made = world.controller.rounds.create("", 0, "", "r1")
+    assert world.controller.rounds.create("", 0, "", "r1") == made
+    assert (made.state, made.number, len(made.picks), made.picks[0].uris) == (
+        RoundState.SELECTED,
+        1,
+        10,
+        ("s3://photos/a/000.jpg",),
+    )
+    with pytest.raises(WrongState, match="so the next one cannot begin"):
+        world.controller.rounds.create("", 0, "", "r2")
+    with pytest.raises(WrongState, match="no labeling job yet"):
+        world.controller.rounds.collect("")
+    quote, money = world.controller.rounds.quote("")
+    assert (quote.images, quote.pages, quote.min_cost, quote.max_cost) == (10, 3, 3 * PAGE, 3 * PAGE)
+    assert money.available == 100_000_000
+    job = world.controller.rounds.create_job("", "j1")
+    assert world.controller.rounds.create_job("", "j1") == job
+    assert (job.state, job.reserved, job.pages) == (JobState.CREATED, 3 * PAGE, 3)
+    assert len(world.backend.jobs) == 1
+    with pytest.raises(WrongState, match="no images that wait"):
+        world.controller.rounds.create_job("", "j2")
+    nothing = world.controller.rounds.collect("")
+    assert (nothing.new_answers, nothing.round.state) == (0, RoundState.LABELING)
+    with pytest.raises(WrongState, match="answers still to come"):
+        world.controller.rounds.aggregate("")
+    world.work()
+    for _ in range(3):
+        world.controller.loop.run_once()
+        world.clock.advance(5)
+    assert world.controller.rounds.get_job(job.job_name).state is JobState.COLLECTING
+    done = world.controller.rounds.collect("")
+    assert (done.new_answers, done.failed_images, done.round.state) == (30, 0, RoundState.COLLECTED)
+    assert world.controller.rounds.collect("").new_answers == 0
+    labels = world.controller.rounds.aggregate("")
+    assert (labels.round.state, labels.certain, labels.need_answers) == (RoundState.AGGREGATED, 10, 0)
+    assert world.controller.campaigns.get("").money.spent == 3 * PAGE
+    assert world.controller.rounds.create("", 5, "random", "").number == 2
+
+
+def test_repeats_wait_for_another_launch(world: World) -> None:
+    world.controller.campaigns.create(spec(max_workers_per_image=4), "", manual=True)
+    world.controller.rounds.create("", 0, "", "")
+    world.controller.rounds.create_job("", "")
+    doubtful = set(world.image_ids[:2])
+    answers = {"w1": ["cat"], "w2": ["dog"], "w3": []}
+    world.work(lambda w, i: answers.get(w, [world.truth[i]]) if i in doubtful else [world.truth[i]])
+    world.controller.rounds.collect("")
+    done = world.controller.rounds.aggregate("")
+    assert (done.need_answers, done.round.state) == (2, RoundState.AGGREGATED)
+    quote, _ = world.controller.rounds.quote("")
+    assert (quote.images, quote.min_answers) == (2, 2)
+    job = world.controller.rounds.create_job("", "")
+    assert (job.images, job.workers_per_page, job.reserved) == (2, 1, 80_000 + 36_000)
+    world.work()
+    assert world.controller.rounds.collect("").new_answers == 2
+    assert world.controller.rounds.aggregate("").need_answers == 0
+
+
+def test_too_small_a_budget_refuses_the_launch(world: World) -> None:
+    made = world.controller.campaigns.create(spec(budget_usd_micros=2 * PAGE), "", manual=True)
+    world.controller.rounds.create("", 0, "", "")
+    with pytest.raises(OverBudget, match=r"may cost \$0.56 and only \$0.38 of the budget of \$0.38 are left"):
+        world.controller.rounds.create_job("", "j")
+    assert world.backend.creates == []
+    world.controller.campaigns.update(made.campaign_id, paused=None, budget=3 * PAGE)
+    assert world.controller.rounds.create_job("", "j").state is JobState.CREATED
+    with pytest.raises(InvalidInput, match="are spent or held"):
+        world.controller.campaigns.update(made.campaign_id, paused=None, budget=PAGE)
+
+
+def test_a_backend_that_does_not_answer_leaves_the_intent(world: World) -> None:
+    world.controller.campaigns.create(spec(), "", manual=True)
+    world.controller.rounds.create("", 0, "", "")
+    world.backend.faults = [BackendUnavailable("nobody is there")]
+    with pytest.raises(BackendUnavailable):
+        world.controller.rounds.create_job("", "j")
+    (job,), _ = world.controller.rounds.list_jobs("", "", 0, "")
+    assert (job.state, job.message) == (JobState.INTENT, "nobody is there")
+    world.clock.advance(5)
+    assert world.controller.rounds.create_job("", "j").state is JobState.CREATED
+    assert len(world.backend.jobs) == 1
+
+
+def test_a_refused_job_may_be_launched_again(world: World) -> None:
+    world.controller.campaigns.create(spec(), "", manual=True)
+    world.controller.rounds.create("", 0, "", "")
+    world.backend.faults = [InvalidInput("the role is wrong")]
+    with pytest.raises(InvalidInput):
+        world.controller.rounds.create_job("", "j")
+    assert world.controller.rounds.get("").state is RoundState.SELECTED
+    assert world.controller.campaigns.get("").money.reserved == 0
+    again = world.controller.rounds.create_job("", "j")
+    assert again.state is JobState.CREATED
+    assert [job.state for job in world.controller.rounds.list_jobs("", "", 0, "")[0]] == [
+        JobState.REFUSED,
+        JobState.CREATED,
+    ]
+
+
+def test_stopping_one_job_keeps_what_was_answered(world: World) -> None:
+    world.controller.campaigns.create(spec(), "", manual=True)
+    world.controller.rounds.create("", 0, "", "")
+    job = world.controller.rounds.create_job("", "")
+    world.backend.label(job.job_name, ["w1"], world.say)
+    world.controller.rounds.stop_job(job.job_name)
+    done = world.controller.rounds.collect("")
+    assert done.new_answers == 10
+    watched = list(world.controller.rounds.watch_job(job.job_name))
+    assert [j.state for j in watched] == [JobState.SETTLED]
+    assert watched[0].cost == 3 * (80_000 + 36_000)
+
+
+def test_a_campaign_that_runs_by_itself_takes_no_single_steps(world: World) -> None:
+    world.controller.campaigns.create(spec(), "", manual=False)
+    with pytest.raises(WrongState) as caught:
+        world.controller.rounds.create("", 0, "", "")
+    assert caught.value.reason == "CAMPAIGN_RUNS"
+
+
+def test_gold_is_mixed_in_once_and_measures_workers(world: World) -> None:
+    gold = [GivenLabel(f"{n:03d}.jpg", (world.truth[world.image_ids[n]],)) for n in range(20, 26)]
+    world.controller.catalog.import_labels(gold, LabelKind.GOLD, False)
+    world.controller.campaigns.create(spec(gold_fraction=0.25, round_size=6), "", manual=True)
+    gold_ids = set(world.image_ids[20:26])
+    shown: list[str] = []
+    for number in (1, 2, 3):
+        made = world.controller.rounds.create("", 0, "", "")
+        assert not gold_ids & {pick.image_id for pick in made.picks}
+        job = world.controller.rounds.create_job("", "")
+        assert job.images == 6
+        pages = world.store.job_pages(job.job_name)
+        shown += sorted(set(pages) & gold_ids)
+        assert job.pages == 2
+        world.work(lambda w, i: world.say("w1", i))
+        world.controller.rounds.collect("")
+        assert world.controller.rounds.aggregate("").certain == 6, number
+    assert sorted(shown) == sorted(gold_ids)
+    labels, _, _ = world.controller.catalog.list_labels("", "", False, 0, "")
+    assert not gold_ids & {label.image_id for label in labels}
+
+
+def test_quarantined_answers_are_kept_apart_and_listed(world: World) -> None:
+    world.controller.campaigns.create(spec(), "", manual=True)
+    world.controller.rounds.create("", 0, "", "")
+    world.controller.rounds.create_job("", "")
+    world.work(lambda w, i: ["unheard of"] if w == "w3" else [world.truth[i]])
+    done = world.controller.rounds.collect("")
+    assert done.new_answers == 20
+    assert len(done.quarantined) == 10
+    assert all(len(entry.excerpt) <= 500 for entry in done.quarantined)
+    assert world.controller.rounds.collect("").quarantined == done.quarantined
+    assert world.controller.campaigns.get("").money.spent == 3 * PAGE
+
+
+def test_request_ids_and_versions(world: World) -> None:
+    first = world.controller.campaigns.create(spec(), "c", manual=True)
+    assert world.controller.campaigns.create(spec(), "c", manual=True) == first
+    with pytest.raises(AlreadyExists):
+        world.controller.campaigns.create(spec(name="others"), "c", manual=True)
+    paused = world.controller.campaigns.update(first.campaign_id, True, None, expected_version=first.version)
+    assert (paused.state, paused.version) == (CampaignState.PAUSED, first.version + 1)
+    with pytest.raises(Conflict):
+        world.controller.campaigns.update(first.campaign_id, False, None, expected_version=first.version)
+    assert world.controller.campaigns.update(first.campaign_id, False, None).state is CampaignState.MANUAL
+    world.controller.campaigns.stop(first.campaign_id)
+    world.controller.loop.run_once()
+    with pytest.raises(WrongState, match="cannot be paused"):
+        world.controller.campaigns.update(first.campaign_id, True, None)
+    watched = list(world.controller.campaigns.watch(""))
+    assert [c.state for c, _ in watched] == [CampaignState.STOPPED]
+    second = world.controller.campaigns.create(spec(), "", manual=True)
+    newest, token = world.controller.campaigns.list_campaigns(1, "")
+    older, _ = world.controller.campaigns.list_campaigns(1, token)
+    assert [c.campaign_id for c in (*newest, *older)] == [second.campaign_id, first.campaign_id]
+
+
+def test_missing_things_are_named(world: World) -> None:
+    with pytest.raises(NotFound, match="there is no campaign yet"):
+        world.controller.campaigns.get("")
+    world.controller.campaigns.create(spec(), "", manual=True)
+    for call in (
+        lambda: world.controller.rounds.get(""),
+        lambda: world.controller.rounds.get("r-9"),
+        lambda: world.controller.rounds.get_job("j-9"),
+        lambda: world.controller.embedding.get("e-9"),
+    ):
+        with pytest.raises(NotFound):
+            call()
+
+
+def test_nothing_embedded_or_nothing_left(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.add_images(2, embedded=False)
+    world.controller.campaigns.create(spec(), "", manual=True)
+    with pytest.raises(WrongState, match="no image is embedded"):
+        world.controller.rounds.create("", 0, "", "")
+    world.store.set_fact("collection", "images_1")
+    world.image_ids.clear()
+    with pytest.raises(WrongState, match="no image left"):
+        world.controller.rounds.create("", 0, "", "")
+    world.store.close()
+
+
+def test_selection_is_asked_with_what_is_known(world: World) -> None:
+    seeds = [GivenLabel("000.jpg", ("cat",)), GivenLabel("001.jpg", ("dog",))]
+    world.controller.catalog.import_labels(seeds, LabelKind.SEED, False)
+    world.controller.catalog.import_labels([GivenLabel("002.jpg", ("dog",))], LabelKind.GOLD, False)
+    world.controller.campaigns.create(spec(seed=7, stop=replace(spec().stop, max_rounds=2)), "", manual=False)
+    world.run()
+    first, second = world.selector.questions
+    assert {image.image_id for image in first.labeled} == set(world.image_ids[:2])
+    assert (set(first.excluded), first.round, first.seed, first.found_before) == ({world.image_ids[2]}, 1, 7, 1)
+    assert (first.collection, first.model_id, first.control_fraction) == ("images_1", "hog-1", 0.1)
+    assert len(second.labeled) == 12
+    assert {image.round for image in second.labeled} == {0, 1}
+    assert {image.arm for image in second.labeled} == {"", "main", "control"}
+
+
+def test_an_embedding_job_covers_what_is_missing(world: World) -> None:
+    job = world.controller.embedding.create("", "e1")
+    assert (job.state, job.total, job.model_id) == (EmbeddingState.RUNNING, 30, "hog-1")
+    assert world.embedding_jobs.started == [job.embedding_job_id]
+    assert world.controller.embedding.create("", "e2").embedding_job_id == job.embedding_job_id
+    world.store.mark_embedded(job.collection, world.image_ids)
+    world.store.end_embedding_job(job.embedding_job_id, EmbeddingState.COMPLETED, "")
+    again = world.controller.embedding.create("hog-1", "e3")
+    assert (again.state, again.total) == (EmbeddingState.COMPLETED, 0)
+    with pytest.raises(WrongState, match="has model hog-1, not resnet"):
+        world.controller.embedding.create("resnet", "")
+    assert world.controller.catalog.list_images(1, "")[0][0].embedded
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "Two Words"}, "must be 1 to 40 characters"),
+        ({"name": "a--b"}, "single hyphens"),
+        ({"classes": ()}, "no classes"),
+        ({"classes": ("a", "A")}, "the same but for case"),
+        ({"classes": ("Other",), "other_label": "Other", "target_labels": ()}, "only class"),
+        ({"target_labels": ("bird",)}, "not among the classes"),
+        ({"workers_per_image": 10}, "workers_per_image is 10"),
+        ({"max_workers_per_image": 2}, "max_workers_per_image is 2"),
+        ({"gold_fraction": 0.6}, "gold_fraction is 0.6"),
+        ({"budget_usd_micros": -1}, "budget_usd_micros is -1"),
+        ({"task_time_limit_seconds": 10}, "task_time_limit_seconds is 10"),
+    ],
+)
+def test_specs_that_can_never_work(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        checked(spec(**changes))
+
+
+def test_defaults_replace_zeros() -> None:
+    done = checked(
+        CampaignSpec(
+            "a",
+            ("b",),
+            round_size=0,
+            group_size=0,
+            workers_per_image=0,
+            max_workers_per_image=0,
+            strategy="",
+            method="",
+            task_time_limit_seconds=0,
+            task_availability_seconds=0,
+        )
+    )
+    assert (done.round_size, done.group_size, done.workers_per_image, done.max_workers_per_image) == (40, 20, 3, 3)
+    assert (done.strategy, done.method, done.task_time_limit_seconds) == ("auto", "auto", 900)
+
+
+def test_seeds_outside_the_classes_are_refused(world: World) -> None:
+    world.controller.catalog.import_labels([GivenLabel("000.jpg", ("bird",))], LabelKind.SEED, False)
+    with pytest.raises(InvalidInput, match="label 'bird' is not among the classes cat, dog"):
+        world.controller.campaigns.create(spec(), "", manual=True)
+
+
+def test_job_names_fit_the_service() -> None:
+    name = job_name("gt-", "x" * 40 + "-", 9999, "f" * 64)
+    assert len(name) <= 63
+    assert name == job_name("GT-", "x" * 40 + "--", 9999, "f" * 64)
