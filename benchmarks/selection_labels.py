@@ -59,7 +59,7 @@ def gradients(images: NDArray[np.float64]) -> Matrix:
     np.add.at(histogram, (*where, low), length * (1 - part))
     np.add.at(histogram, (*where, (low + 1) % 9), length * part)
     cells = [histogram[:, r : r + 4, c : c + 4].sum((1, 2)) for r in (0, 2, 4) for c in (0, 2, 4)]
-    return np.sqrt(np.concatenate([unit_rows(cell) for cell in cells], axis=1))
+    return np.asarray(np.sqrt(np.concatenate([unit_rows(cell) for cell in cells], axis=1)))
 
 
 def thinned(vectors: Matrix, classes: NDArray[np.str_], wanted: str, seed: int) -> Truth:

@@ -22,7 +22,7 @@ SPEC = SelectSpec(target_labels=("rare",), other_label="Other", count=12, contro
 
 
 def spec(**changes: object) -> SelectSpec:
-    return SelectSpec(**{**{name: getattr(SPEC, name) for name in SPEC.__dataclass_fields__}, **changes})  # type: ignore[arg-type]
+    return SelectSpec(**{**{name: getattr(SPEC, name) for name in SPEC.__dataclass_fields__}, **changes})
 
 
 def rare_pool(seed: int = 0) -> tuple[list[str], np.ndarray, list[str], Known]:
@@ -192,7 +192,7 @@ def test_balance_gives_each_class_what_was_asked() -> None:
 
 
 def test_near_duplicates_are_put_off_until_nothing_else_is_left() -> None:
-    ids, matrix, names, known = rare_pool()
+    ids, matrix, _, known = rare_pool()
     best = pick(spec(strategy="find-more", count=1, control_fraction=0.0), pool_of(ids, matrix), known).picks[0]
     copies = np.repeat(matrix[[ids.index(best.image_id)]], 5, axis=0)
     result = pick(
@@ -245,7 +245,7 @@ def answer(**changes: object) -> SelectResult:
 
 
 def test_auto_says_what_it_chose_and_why() -> None:
-    ids, matrix, names, known = rare_pool()
+    ids, matrix, _, _ = rare_pool()
     nothing = known_of([], matrix[:0], [])
     assert answer(strategy="").summary.strategy == "find-more"
     assert "examples are known" in answer(strategy="auto").summary.explanation

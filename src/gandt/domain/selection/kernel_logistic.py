@@ -81,14 +81,16 @@ def fit(
 
     Args:
         features: f64[L, M] of the training images.
-        target: f64[L] chance in [0, 1] that each is wanted; both sums, of it and of its complement, must be above 0.
+        target: f64[L] chance in [0, 1] that each is wanted.
         weight: f64[L] how much each image counts; None counts all alike.
     Returns:
-        The model over the basis' landmarks.
+        The model over the basis' landmarks; it scores everything 0 when all images are wanted, or none.
     """
     count = len(target)
     each = np.ones(count) if weight is None else weight
     positive, negative = each * target, each * (1.0 - target)
+    if not positive.sum() or not negative.sum():  # nothing to tell apart
+        return Model(basis.landmarks, np.zeros(len(basis.landmarks)), 0.0)
     # A soft label is two copies of an image, one on each side; each side weighs half in all.
     positive *= count / (2.0 * positive.sum())
     negative *= count / (2.0 * negative.sum())

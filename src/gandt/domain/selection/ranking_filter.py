@@ -53,7 +53,9 @@ def rank_pool(pool: Pool, training: TrainingSet, wanted: Collection[str]) -> Ste
             reason="NO_WANTED_LABEL",
             fix="label some wanted images first",
         )
-    warnings = []
+    warnings: list[str] = []
+    if not pool.usable.any():
+        return Ranked(np.full(len(pool), -np.inf), np.zeros(0), warnings)
     weak = None
     space = fit_space(pool, training, _SEED)
     if not has_negatives(training, wanted):
