@@ -61,7 +61,7 @@ class SqlJobs(CatalogRows, CampaignRows, RoundRows, LabelingRows, AnswerRows, La
         free = (leases.c.holder == holder) | (leases.c.expires_at <= to_micros(now))
         with self.write() as connection:
             row = self.insert(leases).values(name=name, holder=holder, expires_at=until)
-            if connection.execute(row.on_conflict_do_nothing()).rowcount:
+            if connection.execute(row.on_conflict_do_nothing().returning(leases.c.name)).first() is not None:
                 return True
             change = update(leases).where(leases.c.name == name, free).values(holder=holder, expires_at=until)
             return connection.execute(change).rowcount == 1
