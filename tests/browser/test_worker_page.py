@@ -264,7 +264,8 @@ def _create(labeling: Labeling, pages: int) -> None:
 def _client(name: str, url: str) -> Any:
     config = Config(s3={"addressing_style": "path"}, proxies={}, retries={"max_attempts": 1})
     keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
-    return boto3.client(name, endpoint_url=url, region_name="local-1", config=config, **keys)
+    connect: Any = boto3.client  # the stubs know each service by its literal name only
+    return connect(name, endpoint_url=url, region_name="local-1", config=config, **keys)
 
 
 def _invite(url: str, data_dir: Path) -> str:

@@ -65,16 +65,27 @@ class Worker:
         assert reply.status in (200, 204), reply.body
         return reply.json() if reply.status == 200 else None
 
+    def first(self, job: str = "", seconds: float = 40.0) -> Any:
+        """The next task, waiting until the job's pages are open."""
+        deadline = time.monotonic() + seconds
+        while (lease := self.next(job)) is None:
+            assert time.monotonic() < deadline, "no page was opened"
+            time.sleep(0.02)
+        return lease
+
 
 @dataclass
 class Service:
     url: str
     data_dir: Path
     keys: tuple[str, str] = ("any", "any")
+    worker_class = Worker
+    stop: Callable[[], None] = lambda: None
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, name: str, **options: Any) -> Any:
-        return boto3.client(
+        connect: Any = boto3.client  # the stubs know each service by its literal name only
+        return connect(
             name,
             endpoint_url=self.url + ("/s3" if name == "s3" else ""),
             region_name="local-1",
@@ -183,9 +194,7 @@ def start_labeling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
         address = thread.start()["labeling"].service
         running.append(thread)
         keys = (settings.access_key_id or "any", settings.secret_access_key.get_secret_value() or "any")
-        service = Service(address, settings.data_dir, keys)
-        service.stop = thread.stop  # type: ignore[attr-defined]
-        return service
+        return Service(address, settings.data_dir, keys, thread.stop)
 
     yield start
     for thread in running:
@@ -196,3 +205,9 @@ def start_labeling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 def service(start_labeling: Callable[..., Service]) -> Service:
     """One open service on loopback for all tests that do not stop it."""
     return start_labeling()
+
+
+@pytest.fixture
+def service_at() -> Callable[[str, Path], Service]:
+    """The clients of a service that somebody else runs."""
+    return Service

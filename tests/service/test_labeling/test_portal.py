@@ -38,7 +38,7 @@ def test_the_whole_way_of_a_job(service: Any) -> None:
     receipts = set()
     for worker in (one, two):
         for page in range(3):
-            lease = worker.next("whole")
+            lease = worker.first("whole")
             assert lease["job"] == "whole"
             assert lease["frame_url"] == f"/frame/{lease['lease']}"
             assert lease["progress"] == {"done": page, "remaining": 2 - page}
@@ -121,7 +121,7 @@ def test_drafts_heartbeats_decline_and_return(service: Any) -> None:
     service.sagemaker.create_labeling_job(**service.request("drafts"))
     service.wait_for("drafts", "InProgress")
     worker = service.worker()
-    lease = worker.next("drafts")
+    lease = worker.first("drafts")
     path = f"/api/leases/{lease['lease']}"
     assert lease["draft"] is None
     assert worker.call("PUT", f"{path}/draft", {"answer": {"labels-0": "[]"}}).status == 204
@@ -150,7 +150,7 @@ def test_frames_are_sandboxed_and_their_media_are_signed(service: Any) -> None:
     service.sagemaker.create_labeling_job(**service.request("frames"))
     service.wait_for("frames", "InProgress")
     worker = service.worker()
-    lease = worker.next("frames")
+    lease = worker.first("frames")
     reply = worker.call("GET", lease["frame_url"])
     assert reply.status == 200
     policy = reply.headers["content-security-policy"]
@@ -185,7 +185,7 @@ def test_only_images_are_shown(service: Any, data: bytes) -> None:
         service.sagemaker.create_labeling_job(**service.request("media"))
     service.wait_for("media", "InProgress")
     worker = service.worker()
-    lease = worker.next("media")
+    lease = worker.first("media")
     page = worker.call("GET", lease["frame_url"]).body.decode()
     link = re.search(r"/media/[^\"]+", page)
     assert link is not None

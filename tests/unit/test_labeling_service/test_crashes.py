@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,18 +71,23 @@ def campaign(bench: Any, sabotage: Callable[[], Saboteur]) -> tuple[dict[str, An
         with contextlib.suppress(AlreadyExists):  # an earlier create was done and its answer lost
             bench.jobs.create(request)
 
+    def enter(name: str) -> Any:  # through `bench`, whose services are new ones after a restart
+        return bench.workers.enter(bench.workers.invite(name))[0]
+
+    def lease_for(worker: str) -> Any:
+        return bench.leases.next_task(worker)
+
+    def submit(lease: Any, worker: str, answer: Any) -> Any:
+        return bench.leases.submit(lease.lease_id, worker, answer, 1.0)
+
     surviving(create)
     surviving(bench.run)
-    workers = [
-        surviving(lambda name=name: bench.workers.enter(bench.workers.invite(name))[0]) for name in ("ann", "bob")
-    ]
+    workers = [surviving(partial(enter, name)) for name in ("ann", "bob")]
     for page, worker in itertools.product(range(3), workers):
-        lease = surviving(lambda worker=worker: bench.leases.next_task(worker))
+        lease = surviving(partial(lease_for, worker))
         assert lease is not None
         answer = bench.content(lease, f"label-{page}")
-        receipt = surviving(
-            lambda lease=lease, worker=worker, answer=answer: bench.leases.submit(lease.lease_id, worker, answer, 1.0)
-        )
+        receipt = surviving(partial(submit, lease, worker, answer))
         receipts[receipt.answer_id] = (worker, lease.task_no, answer)
         surviving(bench.run)
     surviving(bench.run)
@@ -120,7 +126,7 @@ LIMITS = Limits(batch_size=2, batch_seconds=0.0)
 
 def test_without_a_crash(make_bench: Callable[..., Any]) -> None:
     bench = prepared(make_bench(limits=LIMITS))
-    receipts, saboteur = campaign(bench, lambda: Saboteur(bench, -1, False))
+    receipts, saboteur = campaign(bench, partial(Saboteur, bench, -1, False))
     results(bench, receipts)
     assert 40 < saboteur.effects < EFFECTS, "the sweep below covers every effect"
 
@@ -132,7 +138,7 @@ SAMPLE = 17  # the quick suite tries every 17th effect, `-m soak` all
 def sweep(make_bench: Callable[..., Any], places: range, after: bool) -> None:
     for at in places:
         bench = prepared(make_bench(limits=LIMITS))
-        receipts, _ = campaign(bench, lambda bench=bench, at=at: Saboteur(bench, at, after))
+        receipts, _ = campaign(bench, partial(Saboteur, bench, at, after))
         results(bench, receipts)
         bench.database.close()
 
