@@ -35,7 +35,8 @@ def run_under_fire(folder: Path, seed: int) -> None:
     done = threading.Event()
     server.start()
     attacker = killer(server, seed, KILLS, done)
-    controller = JobControllerClient(connect(server.url("jobcontroller"), service="jobcontroller"))
+    channel = connect(server.url("jobcontroller"), service="jobcontroller")
+    controller = JobControllerClient(channel)
     try:
         insist(lambda: list(controller.import_images([uri])))
         ids = {
@@ -80,6 +81,7 @@ def run_under_fire(folder: Path, seed: int) -> None:
     finally:
         done.set()
         attacker.join()
+        channel.close()
         server.stop()
 
 

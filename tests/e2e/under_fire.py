@@ -7,6 +7,7 @@ workers live in the test, keep every receipt they got, and knock again until the
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -135,10 +136,14 @@ class Workers:
             client = PortalClient(self.server.url("labeling"), timeout_seconds=10)
             entered = insist(lambda c=client, i=invite: c.enter(i))  # type: ignore[misc]
             desks.append((worker, client, str(entered["worker"])))
-        while not done.is_set():
-            found = [self._page(*desk) for desk in desks]  # each in turn, so that pages overlap evenly
-            if not any(found):
-                done.wait(0.1)
+        try:
+            while not done.is_set():
+                found = [self._page(*desk) for desk in desks]  # each in turn, so that pages overlap evenly
+                if not any(found):
+                    done.wait(0.1)
+        finally:
+            for _, client, _ in desks:
+                client.close()
 
     def _page(self, worker: SimWorker, client: PortalClient, worker_id: str) -> bool:
         lease = insist(client.lease)
@@ -149,8 +154,6 @@ class Workers:
             insist(lambda: client.submit(lease.lease_id, form, 1.0))
         except WrongState:
             return True  # the lease ran out: nothing was acknowledged
-        import json
-
         for tile in lease.tiles:
             key = (str(tile["id"]), worker_id)
             if key in self.acknowledged:
