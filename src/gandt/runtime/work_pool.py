@@ -30,6 +30,7 @@ R = TypeVar("R")
 
 _BUFFERED_MESSAGES = 4  # responses on their way to the loop; more would only hide a slow reader
 _NO_LIMIT_SECONDS = 10 * 365 * 86400.0  # grpc reports "no deadline" as a very large remaining time
+_BREAK_OFF_SECONDS = 0.03  # measured: 0.2 ms, 6 ms on a busy machine
 _END = object()
 
 
@@ -171,12 +172,8 @@ class WorkPool:
                         return
                     loop.call_soon_threadsafe(ready.put_nowait, response)
 
-        def finished(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(ready.put_nowait, _END)
-
         future = self._start(self._streams, produce)
-        future.add_done_callback(finished)
+        future.add_done_callback(lambda _: _on_loop(loop, ready.put_nowait, _END))
         try:
             while (response := await ready.get()) is not _END:
                 yield response
@@ -188,10 +185,17 @@ class WorkPool:
     def _pull(self, call: _Call, requests: AsyncIterator[Q]) -> Iterator[Q]:
         """The client's stream for a thread: each `next` asks the loop for one message."""
         loop = asyncio.get_running_loop()
-        messages = aiter(requests)
+        left = asyncio.Event()
+        call.on_leave(lambda: _on_loop(loop, left.set))
 
         async def next_message() -> Any:
-            return await anext(messages, _END)
+            # aiter here, at the first read: gRPC's iterator complains when it is made and never read.
+            message = await anext(aiter(requests), _END)
+            if message is _END:
+                # gRPC reports a killed client as a plain end, and as cancelled only a moment later.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(left.wait(), _BREAK_OFF_SECONDS)
+            return message
 
         def iterate() -> Iterator[Q]:
             # Reading ends by itself when the caller leaves: gRPC completes the read, a closing loop cancels it.
@@ -228,3 +232,8 @@ class WorkPool:
     def _give_back(self, executor: ThreadPoolExecutor) -> None:
         with self._lock:
             self._free[executor] += 1
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(fn, *args)

@@ -80,7 +80,17 @@ class EchoService:
             self.ended.append("double")
 
     def total(self, requests: Iterator[bytes]) -> bytes:
-        return b"%d" % sum(int(request) for request in requests)
+        try:
+            answer = b"%d" % sum(self._number(request) for request in requests)
+        except errors.GandtError as error:
+            self.ended.append(error.reason)
+            raise
+        self.ended.append("total")
+        return answer
+
+    def _number(self, request: bytes) -> int:
+        self.started.release()
+        return int(request)
 
     def close(self) -> None:
         self.closed += 1

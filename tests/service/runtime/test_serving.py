@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -180,6 +182,30 @@ def test_a_caller_who_leaves_ends_the_request_stream(echo: Any) -> None:
     responses.close()
     eventually(lambda: echo.service.ended == ["double"], "the request iterator ends")
     hold.set()
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "cancelled"])
+def test_a_stream_that_broke_off_is_not_taken_for_finished(echo: Any, kill: bool) -> None:
+    script = (
+        "import grpc, sys, time\n"
+        "def numbers():\n"
+        "    yield b'1'\n"
+        "    time.sleep(60)\n"
+        f"channel = grpc.insecure_channel({echo.addresses.service!r})\n"
+        "call = channel.stream_unary('/gandt.echo.v1.EchoService/Total').future(numbers())\n"
+        "sys.stdin.readline()\n"
+        "call.cancel()\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as client:
+        assert echo.service.started.acquire(timeout=30)
+        if kill:
+            client.kill()
+        else:
+            client.communicate("\n")
+        eventually(lambda: echo.service.ended, "the use case ends")
+        client.kill()
+    assert echo.service.ended == ["CALL_CANCELLED"]
 
 
 def test_a_slow_reader_slows_the_producer(echo: Any) -> None:
