@@ -44,10 +44,10 @@ lint: setup ## format, lint, types, import rules, fresh contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(MAKE) -s proto-check
-	@$(BIN)/python tools/genreasons.py --check
+	@$(BIN)/python tools/genreference.py --check
 
 reference: setup ## generate the pages of docs/reference
-	@$(BIN)/python tools/genreasons.py
+	@$(BIN)/python tools/genreference.py
 
 proto: setup ## generate src/gandt/api from proto/
 	@$(BIN)/python tools/genproto.py
