@@ -91,6 +91,18 @@ def test_a_reused_process_id_is_not_believed(tmp_path: Path) -> None:
     assert attach.read(tmp_path) is None
 
 
+def test_a_port_that_somebody_else_took_is_not_believed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait(timeout=30)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        (tmp_path / ".gandt").mkdir()
+        endpoint = f"127.0.0.1:{other.getsockname()[1]}"
+        serve_file.write(tmp_path, ServeInfo(ended.pid, "2026-01-01T00:00:00+00:00", {"echo": endpoint}))
+        assert attach.read(tmp_path) is None
+
+
 class Toy(ServiceSettings):
     """Settings of a toy."""
 
