@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from gandt.adapters.local_embedding_jobs import LocalEmbeddingJobs
 from gandt.adapters.local_files import LocalFiles
 from gandt.adapters.pillow_images import PillowImages
@@ -74,13 +76,20 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         if peers is None:
             neighbors.close()
 
+    return assemble(controller, close, meter.registry)
+
+
+def assemble(
+    controller: JobController, close: Callable[[], None], registry: CollectorRegistry | None = None
+) -> Application:
+    """The application around any controller."""
     return Application(
         name="jobcontroller",
         grpc_service=wire.SERVICE_NAME,
         register=lambda server, pool: wire.add_servicer(JobControllerServicer(controller, pool), server),
         warm_up=controller.start,
         close=close,
-        registry=meter.registry,
+        registry=registry or CollectorRegistry(),
     )
 
 

@@ -125,7 +125,12 @@ def test_importing_again_reads_nothing_and_duplicates_are_one_image(world: World
     assert (last.summary.added, last.summary.duplicates, last.summary.unchanged) == (3, 1, 0)
     reads: list[str] = []
     get = world.objects.get
-    world.objects.get = lambda uri: (reads.append(uri), get(uri))[1]  # type: ignore[method-assign]
+
+    def counted(uri: str) -> bytes:
+        reads.append(uri)
+        return get(uri)
+
+    world.objects.get = counted  # type: ignore[method-assign]
     last, _ = read_all(world, "s3://photos/in/")
     assert (last.summary.added, last.summary.unchanged, reads) == (0, 4, [])
     world.objects.put("s3://photos/in/2.png", encoded(shade=99))

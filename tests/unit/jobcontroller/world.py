@@ -152,12 +152,14 @@ class World:
         self.truth: dict[str, str] = {}
         self._ids = itertools.count(1)
         self._passed: Counter[str] = Counter()
-        self.restart()
+        self._open()
 
     def restart(self) -> None:
         """A new controller, as after a crash."""
-        if hasattr(self, "store"):
-            self.store.close()
+        self.store.close()
+        self._open()
+
+    def _open(self) -> None:
         self.store = SqlJobs(f"sqlite:///{self.folder / 'controller.db'}")
         self.parts = Parts(
             store=self.store,

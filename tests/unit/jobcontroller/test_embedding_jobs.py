@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Local embedding jobs: everything is embedded once, bad images fail alone, and a job that was cut off goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gandt.adapters import local_embedding_jobs
+from gandt.adapters.local_embedding_jobs import LocalEmbeddingJobs
+from gandt.adapters.sql_jobs import SqlJobs
+from gandt.domain.catalog import CatalogFile, CatalogImage, EmbeddingJob, EmbeddingState
+from gandt.domain.embedding import EmbedResult, ImageInput, ModelInfo
+from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, WrongState
+from gandt.domain.vectors import VectorSet
+
+COUNT = 20
+
+
+class Embedder:
+    """Vectors by the image's number; some images are broken."""
+
+    def __init__(self, broken: Sequence[str] = ()) -> None:
+        self.broken = set(broken)
+        self.asked: list[str] = []
+        self.cut_after: int | None = None
+
+    def get_model(self, model_id: str = "") -> ModelInfo:
+        return ModelInfo("hog-1", "hog", 2)
+
+    def embed_stream(self, images: Iterable[ImageInput], model_id: str = "") -> Iterator[EmbedResult]:
+        for sequence, image in enumerate(images):
+            if sequence == self.cut_after:
+                self.cut_after = None
+                raise BackendUnavailable("the embedding service is gone")
+            self.asked.append(image.image_id)
+            if image.image_id in self.broken:
+                error = InvalidInput("cut off", field="image", reason="IMAGE_DAMAGED")
+                yield EmbedResult(image.image_id, sequence, error=error)
+            else:
+                yield EmbedResult(image.image_id, sequence, np.ones(2, np.float32))
+
+
+class Vectors:
+    """A store that remembers ids."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.fault: GandtError | None = None
+        self.refuses: set[str] = set()
+
+    def ensure(self, collection: str, dim: int, model_id: str) -> None:
+        assert (collection, dim, model_id) == ("images_1", 2, "hog-1")
+
+    def upsert(self, collection: str, block: VectorSet) -> Sequence[tuple[str, GandtError]]:
+        if self.fault is not None:
+            fault, self.fault = self.fault, None
+            raise fault
+        good = [image_id for image_id in block.ids if image_id not in self.refuses]
+        self.ids += good
+        return [(i, InvalidInput("zero", reason="BAD_VECTOR")) for i in block.ids if i in self.refuses]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlJobs]:
+    monkeypatch.setattr(local_embedding_jobs, "BLOCK_IMAGES", 4)
+    monkeypatch.setattr(local_embedding_jobs, "PAGE_IMAGES", 6)
+    made = SqlJobs(f"sqlite:///{tmp_path / 'controller.db'}")
+    ids = [f"i{n:02d}" for n in range(COUNT)]
+    made.record_files(
+        [CatalogImage(i, 1, 1, "PNG", 1, "") for i in ids], [CatalogFile(f"s3://p/{i}.png", 1, "e", i) for i in ids]
+    )
+    made.create_embedding_job(EmbeddingJob("e1", EmbeddingState.RUNNING, "hog-1", "images_1", COUNT), "")
+    yield made
+    made.close()
+
+
+def test_everything_is_embedded_once(store: SqlJobs) -> None:
+    embedder, vectors = Embedder(), Vectors()
+    jobs = LocalEmbeddingJobs(store, embedder, vectors)
+    jobs.start("e1")
+    jobs.start("e1")
+    deadline = time.monotonic() + 30
+    while store.get_embedding_job("e1").state is EmbeddingState.RUNNING:
+        assert time.monotonic() < deadline
+    jobs.close()
+    done = store.get_embedding_job("e1")
+    assert (done.state, done.embedded, done.failed) == (EmbeddingState.COMPLETED, COUNT, 0)
+    assert sorted(vectors.ids) == [f"i{n:02d}" for n in range(COUNT)]
+    assert store.count_unembedded("images_1") == 0
+
+
+def test_bad_images_fail_alone_with_their_reason(store: SqlJobs) -> None:
+    vectors = Vectors()
+    vectors.refuses = {"i03"}
+    LocalEmbeddingJobs(store, Embedder(["i01", "i19"]), vectors).run("e1")
+    done = store.get_embedding_job("e1")
+    assert (done.state, done.embedded, done.failed) == (EmbeddingState.COMPLETED, COUNT - 3, 3)
+    assert done.message == "3 images could not be embedded"
+    assert [(r.uri, r.reason) for r in done.rejected] == [
+        ("s3://p/i01.png", "IMAGE_DAMAGED"),
+        ("s3://p/i03.png", "BAD_VECTOR"),
+        ("s3://p/i19.png", "IMAGE_DAMAGED"),
+    ]
+    assert store.count_unembedded("images_1") == 3
+
+
+def test_trouble_that_passes_is_waited_for(store: SqlJobs) -> None:
+    embedder, vectors = Embedder(), Vectors()
+    embedder.cut_after = 10
+    LocalEmbeddingJobs(store, embedder, vectors).run("e1")
+    assert store.get_embedding_job("e1").embedded == COUNT
+    assert len(vectors.ids) == COUNT
+    assert len(embedder.asked) == COUNT + 2  # the block that was cut off is asked for again
+
+
+def test_trouble_that_stays_fails_the_job_and_the_next_goes_on(store: SqlJobs) -> None:
+    vectors = Vectors()
+    vectors.fault = WrongState("the collection has another model", reason="MODEL_MISMATCH")
+    jobs = LocalEmbeddingJobs(store, Embedder(), vectors)
+    jobs.run("e1")
+    failed = store.get_embedding_job("e1")
+    assert (failed.state, failed.message) == (EmbeddingState.FAILED, "the collection has another model")
+    store.end_embedding_job("e1", EmbeddingState.RUNNING, "")
+    jobs.run("e1")
+    assert store.get_embedding_job("e1").embedded == COUNT
