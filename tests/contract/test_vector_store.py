@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -404,6 +405,33 @@ def test_ids_that_need_escaping_survive_a_restart_at_every_page_end(tmp_path: Pa
     first.close()
     second = ResidentVectors(MilvusLiteJournal(tmp_path / "vectors", page_rows=1))
     assert all_ids(second, "c") == sorted(TRAPS)
+    second.close()
+
+
+@pytest.mark.parametrize("left", ["an empty folder", "data without a schema", "a schema without data"])
+def test_a_kill_while_a_collection_is_made_or_removed_leaves_nothing_behind(
+    lite: Make, tmp_path: Path, left: str
+) -> None:
+    first = lite()
+    first.create_collection("c", 8, "")
+    first.create_collection("half", 8, "")
+    for name in ("c", "half"):
+        first.upsert(name, random_items(100))
+    first.close()
+    half = tmp_path / "vectors" / "milvus.db" / "collections" / "half"
+    assert half.is_dir()
+    if left == "an empty folder":
+        shutil.rmtree(half)
+        half.mkdir()
+    elif left == "data without a schema":
+        (half / "schema.json").unlink()
+    else:
+        shutil.rmtree(half / "partitions")
+    (tmp_path / "vectors" / "UNFINISHED").write_text("half")
+    second = lite()
+    assert [found.name for found in second.list_collections()] == ["c"]
+    assert second.get_collection("c").items == 100
+    assert second.create_collection("half", 4, "other").items == 0
     second.close()
 
 

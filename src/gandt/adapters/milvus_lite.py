@@ -5,6 +5,9 @@ Lite is a sound store and a slow, under filters even wrong, search engine; so it
 once at the start. It wants a flush every 10,000 rows (replaying its log is slow), allows one process a
 folder, calls concurrent writers unsafe, and needs `release_server` (closing the client leaves its server
 running). It speaks gRPC to itself over loopback, also beside our own servers.
+
+Making and removing a collection are not atomic in Lite: a kill between leaves a folder that it neither lists
+nor lets be made again. So the name stands in a file `UNFINISHED` meanwhile, and the next start removes what is left.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,14 +30,16 @@ from gandt.domain.search_records import ItemSet
 log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 10_000
-READ_BYTES = 64 << 20
+UNFINISHED = "UNFINISHED"
+READ_BYTES = 16 << 20  # pymilvus makes a Python float of every number: ten times that in memory
 
 
 class MilvusLiteJournal:
     """Collections in a folder, one Milvus Lite database.
 
     Args:
-        folder: where; made when missing. It holds `milvus.db` (a folder of Lite's) and `LOCK`.
+        folder: where; made when missing. It holds `milvus.db` (a folder of Lite's), `LOCK` and, for a moment,
+            `UNFINISHED`.
         flush_rows: rows written between flushes. More is faster to write and slower to start after a kill.
         page_rows: most rows read at once.
     """
@@ -59,6 +65,7 @@ class MilvusLiteJournal:
         """
         with self._lock:
             self._hold()
+            self._sweep()
             try:
                 with self._translated("open"):
                     self._client = milvus.client_class()(self._path)
@@ -82,13 +89,15 @@ class MilvusLiteJournal:
 
     def create(self, name: str, dim: int, model_id: str) -> None:
         """See Journal."""
-        with self._lock, self._translated(f"create collection {name}"):
+        self._sweep()
+        with self._lock, self._translated(f"create collection {name}"), self._unfinished(name):
             milvus.create_collection(self._client, name, dim, model_id, "FLAT", {})
+            self._client.release_collection(name)  # writing needs it not loaded, and Lite then holds less in memory
             self._known[name] = milvus.Described(name, dim, model_id, 0)
 
     def drop(self, name: str) -> None:
         """See Journal."""
-        with self._lock, self._translated(f"delete collection {name}"):
+        with self._lock, self._translated(f"delete collection {name}"), self._unfinished(name):
             self._client.drop_collection(name)
             self._unflushed.pop(name, None)
 
@@ -101,6 +110,7 @@ class MilvusLiteJournal:
             self._client.load_collection(name)
             for page in milvus.pages(self._client, name, columns, rows):
                 yield milvus.items_of(page, known.dim, known.model_id), max(row[milvus.GENERATION] for row in page)
+            self._client.release_collection(name)
 
     def write(self, name: str, items: ItemSet, generation: int) -> None:
         """See Journal."""
@@ -150,6 +160,28 @@ class MilvusLiteJournal:
         held.write(f"process {os.getpid()}")
         held.flush()
         self._held = held
+
+    @contextmanager
+    def _unfinished(self, name: str) -> Iterator[None]:
+        """Notes a collection that is being made or removed; when that fails, or the process ends, the note stays."""
+        note = self._folder / UNFINISHED
+        with note.open("w") as file:
+            file.write(name)
+            file.flush()
+            os.fsync(file.fileno())
+        yield
+        note.unlink()
+
+    def _sweep(self) -> None:
+        """Remove what a making or a removing that did not finish has left. Nothing of it was acknowledged."""
+        note = self._folder / UNFINISHED
+        if not note.exists():
+            return
+        name = note.read_text()
+        if name.replace("_", "a").isalnum():
+            log.warning("collection %s was neither there nor gone and is removed", name)
+            shutil.rmtree(Path(self._path) / "collections" / name, ignore_errors=True)
+        note.unlink()
 
     def _stored(self, name: str) -> StoredCollection | None:
         known = milvus.describe(self._client, name)
