@@ -55,7 +55,9 @@ def search(stub: vec_grpc.VectorSearchServiceStub, image_id: str) -> list[str]:
 
 def select(address: str, labeled: dict[str, str], count: int) -> list[sel.Pick]:
     stub = sel_grpc.SelectionServiceStub(grpc.insecure_channel(address))
-    spec = sel.SelectSpec(pool=sel.Pool(collection=COLLECTION), target_labels=["first"], other_label="second", count=count)
+    spec = sel.SelectSpec(
+        pool=sel.Pool(collection=COLLECTION), target_labels=["first"], other_label="second", count=count
+    )
     known = [types.LabeledImage(image_id=i, labels=[label]) for i, label in labeled.items()]
     requests = [sel.SelectRequest(spec=spec), sel.SelectRequest(chunk=sel.InputChunk(labeled=known))]
     return [p for r in stub.Select(iter(requests), timeout=60) for p in r.picks.picks]

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
         ctx.out.note(f"looking for the digit {label} among {folder / 'images'}")
         results.append(_one(args, ctx, folder, wanted, label))
     values: dict[str, Any] = {"runs": [result.to_json() for result in results]}
-    ctx.out.summary(values, "" if len(results) == 1 else "the reports are " + ", ".join(r.report for r in results))
+    ctx.out.summary(values, "done; open " + " and ".join(result.report for result in results))
     return max(result.exit_code for result in results)
 
 

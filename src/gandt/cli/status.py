@@ -69,8 +69,8 @@ def line_of(campaign: Campaign) -> str:
     money = campaign.money
     held = f" (and {usd(money.reserved)} reserved)" if money.reserved else ""
     message = f": {campaign.message}" if campaign.message else ""
+    done = f"{campaign.labeled:,} of {campaign.images:,} images labeled with {campaign.answers:,} answers"
+    cost = f"{usd(money.spent)} of {usd(money.budget)} spent{held}"
     return (
-        f"campaign {campaign.spec.name} is {campaign.state}{message}; "
-        f"{campaign.labeled:,} of {campaign.images:,} images labeled with {campaign.answers:,} answers, {campaign.targets_found:,} wanted; "
-        f"{usd(money.spent)} of {usd(money.budget)} spent{held}"
+        f"campaign {campaign.spec.name} is {campaign.state}{message}; {done}, {campaign.targets_found:,} wanted; {cost}"
     )

@@ -68,5 +68,6 @@ def normalized(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
 def bad_rows(matrix: NDArray[np.floating]) -> NDArray[np.bool_]:
     """bool[N]: rows with a NaN or infinite number, or with length zero; they cannot be compared."""
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
-    return ~np.isfinite(sums) | (sums == 0)
+        sums: NDArray[np.float64] = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+    bad: NDArray[np.bool_] = ~np.isfinite(sums) | (sums == 0)
+    return bad
