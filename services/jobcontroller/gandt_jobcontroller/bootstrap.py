@@ -21,7 +21,7 @@ from gandt.adapters.sagemaker import SageMakerJobs, sagemaker_client
 from gandt.adapters.sql_jobs import SqlJobs
 from gandt.adapters.system_clock import SystemClock
 from gandt.client.embedding import EmbeddingClient
-from gandt.domain.errors import BackendUnavailable, WrongState
+from gandt.domain.errors import WrongState
 from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
@@ -131,10 +131,8 @@ def _backend(settings: Settings, peers: Peers) -> Callable[[], Any]:
 def _work_url(settings: Settings, peers: Peers) -> str:
     if settings.backend != "labeling":
         return ""
-    try:
-        return f"{peers.endpoint('labeling').rstrip('/')}/work"
-    except BackendUnavailable:
-        return ""
+    url = peers.running("labeling")
+    return f"{url.rstrip('/')}/work" if url else ""
 
 
 def _template(settings: Settings) -> bytes:

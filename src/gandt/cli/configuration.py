@@ -101,7 +101,7 @@ def load(project: Path, file: str | None = None, environment: Mapping[str, str] 
     """
     environment = os.environ if environment is None else environment
     values = {s: {k: Value(default, "default") for k, (default, _) in keys.items()} for s, keys in KEYS.items()}
-    services: dict[str, dict[str, Any]] = {name: {} for name in SERVICES}
+    services: dict[str, dict[str, Any]] = {name: {} for name in (*SERVICES, "standalone")}
     main_file = Path(file) if file else project / "gandt.toml"
     user_file = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "gandt" / "config.toml"
     for path, needed in ((user_file, False), (main_file, bool(file))):

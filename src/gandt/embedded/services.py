@@ -53,7 +53,11 @@ class EmbeddedServices:
         self._config_file = config_file
         self._folder = Path(tempfile.mkdtemp(prefix="gandt-"))  # short: a socket's path has at most 107 bytes
         self._data_dir = project_dir / STATE_DIR if project_dir is not None else self._folder / "data"
-        self._peers = Peers(configured_targets(EndpointSettings(config_file=config_file), self._target))
+        endpoints = EndpointSettings(config_file=config_file)
+        self._peers = Peers(
+            configured_targets(endpoints, self._target),
+            running=lambda name: str(getattr(endpoints, name, "")) or self._address(name),
+        )
         self._locks: dict[str, threading.Lock] = {}
         self._starting = threading.local()
         self._running: dict[str, tuple[Host, Addresses, Mapping[str, Any]]] = {}
@@ -112,6 +116,10 @@ class EmbeddedServices:
     def _host(self, app: Application, settings: ServiceSettings) -> tuple[Host, Addresses]:
         host = make_host(app, settings, self._folder)
         return host, self._loop.run(host.start())
+
+    def _address(self, name: str) -> str:
+        found = self._running.get(name)
+        return "" if found is None else found[1].service
 
     def _target(self, name: str) -> Target:
         return Target(self.endpoint(name))

@@ -42,11 +42,13 @@ class Peers:
     """Channels to the other services, shared. Naming a peer starts nothing: the first call looks it up.
 
     Args:
-        resolve: finds a service; asked from a worker thread, at the first call to it.
+        resolve: finds a service, and may start it; asked from a worker thread, at the first call to it.
+        running: where a service is if it runs now, else ""; starts nothing. By default what `resolve` says.
     """
 
-    def __init__(self, resolve: Resolve) -> None:
+    def __init__(self, resolve: Resolve, running: Callable[[str], str] | None = None) -> None:
         self._resolve = resolve
+        self._running = running
         self._channels: dict[str, Channel] = {}
         self._lock = threading.Lock()
 
@@ -66,6 +68,15 @@ class Peers:
             BackendUnavailable: nobody said where.
         """
         return self._resolve(name).endpoint
+
+    def running(self, name: str) -> str:
+        """Where a service is if it runs now, else "". Starts nothing, so it may be asked anywhere."""
+        if self._running is not None:
+            return self._running(name)
+        try:
+            return self._resolve(name).endpoint
+        except BackendUnavailable:
+            return ""
 
     def connect(self, name: str) -> Channel:
         """The channel to a service; the first call on it looks the service up and connects."""
