@@ -32,6 +32,7 @@ from gandt_labeling.service.workers import Workers
 from gandt_labeling.settings import Settings
 from gandt_labeling.sigv4 import Verifier
 from gandt_labeling.store.database import Database
+from gandt_labeling.store.lock import StoreLock
 from gandt_labeling.web import Web
 
 OPERATOR_TOKEN_FILE = "labeling.token"
@@ -45,11 +46,14 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
 
     Raises:
         InvalidInput: it would listen beyond this machine without an access key.
+        WrongState: another process serves the same data folder.
         BackendUnavailable: the database does not open.
     """
     del peers  # it calls no other service
     verifier = _verifier(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    # PostgreSQL is shared by design, and the deployment runs one replica; a SQLite file is guarded here.
+    lock = None if settings.database_url else StoreLock(settings.data_dir / "labeling.lock")
     tokens = Tokens(_secret(settings).encode())
     clock = SystemClock()
     time = SteadyClock(clock)
@@ -91,6 +95,8 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         engine.stop()
         lambdas.close()
         database.close()
+        if lock is not None:
+            lock.close()
 
     return Application(
         name="labeling",

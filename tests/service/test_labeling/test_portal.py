@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from gandt.domain.errors import WrongState
+
 
 def png(gray: int) -> bytes:
     """A PNG of one gray pixel."""
@@ -213,3 +215,8 @@ def test_the_portal_page_comes_from_one_origin(service: Any) -> None:
 def test_beyond_loopback_a_key_is_needed(start_labeling: Callable[..., Any]) -> None:
     with pytest.raises(Exception, match="would be open to everybody"):
         start_labeling(host="0.0.0.0")
+
+
+def test_one_data_folder_has_one_service(service: Any, start_labeling: Callable[..., Any]) -> None:
+    with pytest.raises(WrongState, match="in use by process"):
+        start_labeling(data_dir=service.data_dir)

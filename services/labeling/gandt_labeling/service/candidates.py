@@ -13,33 +13,42 @@ from gandt_labeling.store.schema import assignments, seen_images, task_images, t
 HOLDS = ("leased", "done", "declined")  # states that keep a worker from getting the task again
 
 
-def choose(connection: Connection, job: Job, worker_id: str) -> int | None:
-    """The task with the most free slots, ties by a hash of worker and task, so that groups of workers overlap evenly.
+def free_tasks(connection: Connection, job: Job, worker_id: str) -> dict[int, int]:
+    """Tasks that the worker may get now, each with its slots taken.
 
     Never a task that the worker holds, answered or declined; in a campaign never one with an image that the worker
     saw on another page.
     """
     query = select(tasks.c.task_no, tasks.c.taken).where(*_available(job, worker_id))
     rows = connection.execute(query).all()
-    blocked = _blocked(connection, job, worker_id)
-    free = [row for row in rows if row.task_no not in blocked]
+    blocked = _blocked(connection, job, worker_id) if rows else set()
+    return {row.task_no: row.taken for row in rows if row.task_no not in blocked}
+
+
+def choose(free: dict[int, int], job: Job, worker_id: str) -> int | None:
+    """Of the free tasks the one with the most free slots; ties by a hash of worker and task, so that groups of
+    workers overlap evenly."""
     if not free:
         return None
-    fewest = min(row.taken for row in free)
-    ties = [int(row.task_no) for row in free if row.taken == fewest]
+    fewest = min(free.values())
+    ties = (task_no for task_no, taken in free.items() if taken == fewest)
     return min(ties, key=lambda task_no: _rank(worker_id, job.job_id, task_no))
 
 
-def progress(connection: Connection, job: Job, worker_id: str) -> tuple[int, int]:
-    """Tasks of the job that the worker submitted, and how many the worker may still get at most."""
+def progress(connection: Connection, job: Job, worker_id: str, free: int | None = None) -> tuple[int, int]:
+    """Tasks of the job that the worker submitted, and how many the worker may still get at most.
+
+    Args:
+        free: how many of the free tasks are left to the worker, where the caller knows it.
+    """
     mine = and_(assignments.c.job_id == job.job_id, assignments.c.worker_id == worker_id, assignments.c.state == "done")
     done = connection.execute(select(func.count()).where(mine)).scalar_one()
-    available = set(connection.execute(select(tasks.c.task_no).where(*_available(job, worker_id))).scalars())
-    available -= _blocked(connection, job, worker_id)
+    if free is None:
+        free = len(free_tasks(connection, job, worker_id))
     waiting = connection.execute(
         select(func.count()).where(tasks.c.job_id == job.job_id, tasks.c.state == "waiting")
     ).scalar_one()
-    return done, len(available) + waiting
+    return done, free + waiting
 
 
 def _available(job: Job, worker_id: str) -> list[ColumnElement[bool]]:

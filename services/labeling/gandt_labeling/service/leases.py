@@ -179,9 +179,11 @@ class Leases:
         if row is not None:
             return _lease(connection, row)
         for job in _running(connection, job_name):
-            task_no = candidates.choose(connection, job, worker_id)
+            free = candidates.free_tasks(connection, job, worker_id)
+            task_no = candidates.choose(free, job, worker_id)
             if task_no is not None:
-                return _lease(connection, self._grant(connection, job, task_no, worker_id, now))
+                row = self._grant(connection, job, task_no, worker_id, now)
+                return _lease(connection, row, job, len(free) - 1)
         return None
 
     def _grant(self, connection: Connection, job: Job, task_no: int, worker_id: str, now: float) -> Row[Any]:
@@ -227,7 +229,7 @@ class Leases:
             "answer_id": f"a-{lease_id}",
             "answer": text,
             "answer_sha256": digest,
-            "active_seconds": max(row.active_seconds, min(active_seconds, now - row.leased_at)),
+            "active_seconds": max(row.active_seconds, min(active_seconds, job.spec.time_limit)),
         }
         _set(connection, lease_id, **values)
         task = (tasks.c.job_id == row.job_id, tasks.c.task_no == row.task_no)
@@ -283,10 +285,11 @@ def _row(connection: Connection, lease_id: str, worker_id: str) -> Row[Any]:
     return row
 
 
-def _lease(connection: Connection, row: Row[Any]) -> Lease:
-    job = job_of(connection.execute(select(jobs).where(jobs.c.job_id == row.job_id)).one())
+def _lease(connection: Connection, row: Row[Any], job: Job | None = None, free: int | None = None) -> Lease:
+    if job is None:
+        job = job_of(connection.execute(select(jobs).where(jobs.c.job_id == row.job_id)).one())
     task = select(tasks.c.input).where(tasks.c.job_id == row.job_id, tasks.c.task_no == row.task_no)
-    done, remaining = candidates.progress(connection, job, row.worker_id)
+    done, remaining = candidates.progress(connection, job, row.worker_id, free)
     return Lease(
         lease_id=row.lease_id,
         job=job,

@@ -112,7 +112,7 @@ task_images = Table(
     Column("task_no", Integer, primary_key=True),
     Column("image_id", String(512), primary_key=True),
 )
-Index("task_images_by_image", task_images.c.image_id, task_images.c.job_id)
+Index("task_images_by_image", task_images.c.image_id, task_images.c.job_id, task_images.c.task_no)
 
 seen_images = Table(
     "seen_images",

@@ -79,7 +79,7 @@ def upgrade() -> None:
         sa.Column("image_id", sa.String(length=512), nullable=False),
         sa.PrimaryKeyConstraint("job_id", "task_no", "image_id"),
     )
-    op.create_index("task_images_by_image", "task_images", ["image_id", "job_id"], unique=False)
+    op.create_index("task_images_by_image", "task_images", ["image_id", "job_id", "task_no"], unique=False)
     op.create_table(
         "workers",
         sa.Column("worker_id", sa.String(length=128), nullable=False),
