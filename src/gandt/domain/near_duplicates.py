@@ -26,6 +26,7 @@ BLOCK_ROWS = 1024
 STAGE = "comparing"
 _CHUNK = 8192  # pairs scored again at once
 _GROUPS_A_REPORT = 1000
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,13 @@ def _find_pairs(view: MatrixView, threshold: float, block_rows: int) -> Iterator
 def _find_groups(view: MatrixView, threshold: float, block_rows: int) -> Iterator[DuplicateReport]:
     labels = np.arange(len(view.ids))  # [N] the smallest row of each row's component so far
     progress = Progress(STAGE)
-    for progress, first, second, sure in _compared(view, threshold, block_rows):
+
+    def joined(upper: slice, lower: slice) -> bool:
+        """Whether all rows of two blocks are in one group already, so that comparing them tells nothing."""
+        both = np.concatenate([labels[upper], labels[lower]])
+        return bool((both == both[0]).all())
+
+    for progress, first, second, sure in _compared(view, threshold, block_rows, joined):
         apart = labels[first] != labels[second]
         first, second, sure = first[apart], second[apart], sure[apart]
         labels = _joined(labels, first[sure], second[sure])
@@ -118,24 +125,33 @@ def _find_groups(view: MatrixView, threshold: float, block_rows: int) -> Iterato
 
 
 def _compared(
-    view: MatrixView, threshold: float, block_rows: int
+    view: MatrixView,
+    threshold: float,
+    block_rows: int,
+    needless: Callable[[slice, slice], bool] = lambda upper, lower: False,  # noqa: ARG005 (called by position)
 ) -> Iterator[tuple[Progress, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
     """Per pair of blocks: progress, rows i < j that may reach the threshold, and whether they surely do."""
     blocks = -(-len(view.ids) // block_rows)
     total, done = blocks * (blocks + 1) // 2, 0
-    slack = 0.0
     for a in range(blocks):
         upper = _unit_block(view, a, block_rows)
         slack = 1e-6 + 8 * float(np.sqrt(upper.shape[1])) * 2.0**-24
         for b in range(a, blocks):
+            done += 1
+            if needless(_rows(a, block_rows), _rows(b, block_rows)):
+                yield Progress(STAGE, done, total), _NONE, _NONE, _NONE.astype(np.bool_)
+                continue
             lower = upper if a == b else _unit_block(view, b, block_rows)
             scores = upper @ lower.T  # [n, m]
             i, j = np.nonzero(scores >= threshold - slack)
             if a == b:
                 i, j = i[i < j], j[i < j]
             sure = scores[i, j] >= threshold + slack
-            done += 1
             yield Progress(STAGE, done, total), i + a * block_rows, j + b * block_rows, sure
+
+
+def _rows(block: int, block_rows: int) -> slice:
+    return slice(block * block_rows, (block + 1) * block_rows)
 
 
 def _unit_block(view: MatrixView, block: int, block_rows: int) -> NDArray[np.float32]:
@@ -153,7 +169,7 @@ def _joined(labels: NDArray[np.int64], first: NDArray[np.int64], second: NDArray
     """Component labels after joining each pair; a label is the component's smallest row."""
     if not len(first):
         return labels
-    edges = np.unique(np.stack([labels[first], labels[second]], axis=1), axis=0)
+    edges = np.unique(labels[first] * len(labels) + labels[second])  # one number an edge sorts much faster
     parent: dict[int, int] = {}
 
     def root(label: int) -> int:
@@ -162,8 +178,8 @@ def _joined(labels: NDArray[np.int64], first: NDArray[np.int64], second: NDArray
             label = parent[label]
         return label
 
-    for a, b in edges.tolist():
-        ra, rb = root(a), root(b)
+    for edge in edges.tolist():
+        ra, rb = (root(label) for label in divmod(edge, len(labels)))
         if ra != rb:
             parent[max(ra, rb)] = min(ra, rb)
     if not parent:
