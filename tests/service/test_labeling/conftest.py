@@ -201,9 +201,9 @@ def start_labeling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
         thread.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(start_labeling: Callable[..., Service]) -> Service:
-    """One open service on loopback for all tests that do not stop it."""
+    """One open service on loopback for the tests of a module: no other module's jobs give work to its workers."""
     return start_labeling()
 
 
