@@ -122,8 +122,8 @@ class VectorSearch:
                 generation = self._store.upsert(name, _slice(good, start, start + WRITE_ROWS))
             acknowledged += len(block)
             stored += len(block) - len(rejected)
-            self._count_rows()
             yield UpsertAck(acknowledged, stored, generation, rejected)
+        self._count_rows()
         if not acknowledged:
             yield UpsertAck(0, 0, generation)
 
