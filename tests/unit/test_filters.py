@@ -48,7 +48,7 @@ def columns_of(items: list[dict[str, FieldValue]]) -> dict[str, Column]:
     return columns
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(TREES, ITEMS)
 def test_mask_is_the_item_by_item_reading(condition: Filter, items: list[dict[str, FieldValue]]) -> None:
     filters.check(condition)
