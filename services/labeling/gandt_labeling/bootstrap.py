@@ -92,8 +92,9 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
             _log.info("workers: %s", invite_url(settings.public_url or address.origin(), workers.invite()))
 
     def close() -> None:
+        engine.begin_stop()
+        lambdas.close()  # the engine may be waiting for one
         engine.stop()
-        lambdas.close()
         database.close()
         if lock is not None:
             lock.close()

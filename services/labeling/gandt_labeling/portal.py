@@ -18,7 +18,8 @@ from starlette.routing import Route
 
 from gandt.domain.errors import GandtError, InvalidInput, PermissionDenied, Unauthenticated
 from gandt_labeling import media
-from gandt_labeling.service.leases import MAX_ANSWER_BYTES, Lease
+from gandt_labeling.service.answers import MAX_ANSWER_BYTES
+from gandt_labeling.service.leases import Lease
 from gandt_labeling.service.ports import FrameRequest
 from gandt_labeling.service.workers import SESSION_SECONDS
 from gandt_labeling.web import Web, error_response, in_thread, json_response, log, read_body

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,25 @@ def test_unknown_and_not_ready(lambdas: Callable[..., ProcessLambdas]) -> None:
     with pytest.raises(BackendUnavailable) as caught:
         invoker.invoke("echo", {}, 1)
     assert caught.value.reason == "LAMBDA_NOT_READY"
+
+
+def test_closing_ends_a_call_without_calling_it_a_failure(lambdas: Callable[..., ProcessLambdas]) -> None:
+    invoker = lambdas({})
+    invoker.invoke("echo", {}, 20)
+    caught: list[BackendUnavailable] = []
+
+    def wait_for_it() -> None:
+        try:
+            invoker.invoke("hang", {}, 60)
+        except BackendUnavailable as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    while "hang" not in invoker._children:
+        pass
+    invoker.close()
+    thread.join(20)
+    assert [error.reason for error in caught] == ["LAMBDA_NOT_READY"]
+    with pytest.raises(BackendUnavailable, match="starts or stops"):
+        invoker.invoke("echo", {}, 1)

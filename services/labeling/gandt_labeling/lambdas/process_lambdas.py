@@ -38,6 +38,7 @@ class ProcessLambdas:
         self._environment = environment
         self._children: dict[str, _Child] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def knows(self, arn: str) -> bool:
         """See `LambdaInvoker.knows`."""
@@ -52,13 +53,19 @@ class ProcessLambdas:
                 id=arn,
                 fix="add it to GANDT_LABELING__LAMBDAS",
             )
-        answer = self._child(arn).call(event, timeout_seconds)
+        try:
+            answer = self._child(arn).call(event, timeout_seconds)
+        except (BackendUnavailable, DeadlineExceeded) as error:
+            if self._closed:  # we ended the handler, it did not fail
+                raise _not_ready(arn) from error
+            raise
         if "error" in answer:
             raise BackendUnavailable(str(answer["error"]), backend=arn, reason="LAMBDA_FAILED")
         return answer.get("result")
 
     def close(self) -> None:
-        """End all handler processes."""
+        """End all handler processes, and the calls that wait for them (LAMBDA_NOT_READY)."""
+        self._closed = True
         with self._lock:
             for child in self._children.values():
                 child.close()
@@ -68,11 +75,15 @@ class ProcessLambdas:
         with self._lock:
             child = self._children.get(arn)
             if child is None or not child.alive:
-                environment = self._environment()
+                environment = None if self._closed else self._environment()
                 if environment is None:
-                    raise BackendUnavailable("the service is starting", backend=arn, reason="LAMBDA_NOT_READY")
+                    raise _not_ready(arn)
                 child = self._children[arn] = _Child(arn, self._handlers[arn], environment)
             return child
+
+
+def _not_ready(arn: str) -> BackendUnavailable:
+    return BackendUnavailable("the service starts or stops; ask again", backend=arn, reason="LAMBDA_NOT_READY")
 
 
 class _Child:

@@ -46,10 +46,14 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="labeling-engine", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread after the step it is in; whatever is half done goes on at the next start."""
+    def begin_stop(self) -> None:
+        """Take no new step; does not wait."""
         self._stopped.set()
         self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread after the step it is in; whatever is half done goes on at the next start."""
+        self.begin_stop()
         if self._thread is not None:
             self._thread.join()
             self._thread = None

@@ -8,7 +8,6 @@ draft) returns the error out of its transaction and raises it afterwards.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable
@@ -17,17 +16,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
-from gandt.domain.errors import GandtError, InvalidInput, NotFound, WrongState
+from gandt.domain.errors import GandtError, NotFound, WrongState
 from gandt.ports.meter import Meter
-from gandt_labeling.service import candidates
+from gandt_labeling.service import answers, candidates
 from gandt_labeling.service.closing import expire_leases, free_slot
 from gandt_labeling.service.spec import Job, job_of
 from gandt_labeling.service.steady_clock import SteadyClock
 from gandt_labeling.service.workers import touch
 from gandt_labeling.store.database import Database
 from gandt_labeling.store.schema import assignments, jobs, seen_images, task_images, tasks
-
-MAX_ANSWER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +101,12 @@ class Leases:
             InvalidInput: not a JSON object, or larger than 256 KiB.
             NotFound, WrongState: no such lease; the lease is answered or given back.
         """
-        text = _answer_text(draft)
+        text = answers.answer_text(draft)
 
         def keep(connection: Connection) -> None:
             row = _row(connection, lease_id, worker_id)
             if row.state not in ("leased", "expired", "closed"):
-                raise _over(row)
+                raise answers.over(row)
             _set(connection, lease_id, draft=text)
             touch(connection, worker_id, self._time.now())
 
@@ -122,7 +119,7 @@ class Leases:
         def note(connection: Connection) -> float:
             row = _row(connection, lease_id, worker_id)
             if row.state == "leased":
-                _set(connection, lease_id, active_seconds=max(row.active_seconds, _seconds(active_seconds)))
+                _set(connection, lease_id, active_seconds=max(row.active_seconds, answers.seconds(active_seconds)))
             touch(connection, worker_id, now)
             return max(0.0, float(row.expires_at) - now) if row.state == "leased" else 0.0
 
@@ -137,8 +134,8 @@ class Leases:
             WrongState: other content was submitted before (ALREADY_ANSWERED), the lease ran out and its slot is
                 gone (LEASE_EXPIRED; the answer is kept as a draft), or it was given back (LEASE_OVER).
         """
-        text = _answer_text(answer)
-        seconds = _seconds(active_seconds)
+        text = answers.answer_text(answer)
+        seconds = answers.seconds(active_seconds)
         outcome = self._database.write(lambda c: self._submit(c, lease_id, worker_id, text, seconds))
         if isinstance(outcome, GandtError):
             self._meter.increment("gandt_labeling_answers_total", result=outcome.reason.lower())
@@ -212,17 +209,17 @@ class Leases:
     ) -> tuple[Receipt, bool, bool] | GandtError:
         now = self._time.now()
         row = _row(connection, lease_id, worker_id)
-        digest = hashlib.sha256(json.dumps(json.loads(text), sort_keys=True).encode()).hexdigest()
+        digest = answers.digest(text)
         if row.state == "done":
             if row.answer_sha256 != digest:
-                return _already_answered(row)
+                return answers.already_answered(row)
             return Receipt(row.answer_id, lease_id, row.finished_at), False, False
         if row.state in ("declined", "returned"):
-            return _over(row)
+            return answers.over(row)
         job = job_of(connection.execute(select(jobs).where(jobs.c.job_id == row.job_id)).one())
         if not self._still_holds(connection, row, job, now):
             _set(connection, lease_id, draft=text)
-            return _expired(row)
+            return answers.expired(row)
         values = {
             "state": "done",
             "finished_at": now,
@@ -264,7 +261,7 @@ class Leases:
             if row.state == "leased":
                 free_slot(connection, lease_id, row.job_id, row.task_no, state, self._time.now(), reason[:1000])
             elif row.state not in (state, "expired", "closed"):
-                raise _over(row)
+                raise answers.over(row)
             touch(connection, worker_id, self._time.now())
 
         self._database.write(end)
@@ -327,55 +324,3 @@ def _remember(connection: Connection, job: Job, task_no: int, worker_id: str) ->
 
 def _set(connection: Connection, lease_id: str, **values: Any) -> None:
     connection.execute(update(assignments).where(assignments.c.lease_id == lease_id).values(values))
-
-
-def _answer_text(answer: Any) -> str:
-    if not isinstance(answer, dict):
-        raise InvalidInput("an answer is a JSON object of field names and values", field="answer")
-    text = json.dumps(answer)
-    if len(text) > MAX_ANSWER_BYTES:
-        raise InvalidInput(
-            f"this answer is {len(text)} bytes long; the limit is {MAX_ANSWER_BYTES}",
-            field="answer",
-            reason="ANSWER_TOO_LARGE",
-        )
-    return text
-
-
-def _seconds(value: Any) -> float:
-    """A duration as a page reports it: hostile input, so anything odd is 0."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < 1e6 else 0.0
-
-
-def _expired(row: Row[Any]) -> WrongState:
-    return WrongState(
-        "the time for this page is over and somebody else may have it; your answer is kept as a draft",
-        kind="lease",
-        id=row.lease_id,
-        state=row.state,
-        reason="LEASE_EXPIRED",
-        fix="ask for the next task",
-    )
-
-
-def _over(row: Row[Any]) -> WrongState:
-    return WrongState(
-        f"this page is {row.state} already",
-        kind="lease",
-        id=row.lease_id,
-        state=row.state,
-        reason="LEASE_OVER",
-        fix="ask for the next task",
-    )
-
-
-def _already_answered(row: Row[Any]) -> WrongState:
-    return WrongState(
-        "this page was submitted before with another answer; the first one stands",
-        kind="lease",
-        id=row.lease_id,
-        state="done",
-        reason="ALREADY_ANSWERED",
-        fix="ask for the next task",
-    )
