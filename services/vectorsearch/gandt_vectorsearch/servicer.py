@@ -57,9 +57,9 @@ class VectorSearchServicer(wire.Servicer):
         return self._pool.duplex(context, request_iterator, self._upsert, self._pool.deadline(context))
 
     def _upsert(self, requests: Iterator[pb.UpsertRequest], deadline: Deadline) -> Iterator[pb.UpsertResponse]:
-        opened = wire.upsert_open(requests)
+        collection, model_id = wire.upsert_open(requests)
         blocks = wire.upsert_blocks(requests)
-        for ack in self._service.upsert(opened.collection, opened.model_id, blocks, deadline):
+        for ack in self._service.upsert(collection, model_id, blocks, deadline):
             yield wire.upsert_ack_message(ack)
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteResponse:

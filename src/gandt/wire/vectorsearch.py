@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -99,16 +98,8 @@ def item_set(block: type_pb2.VectorBlock, fields: Sequence[pb.Fields], model_id:
 # ---- Upsert ----
 
 
-@dataclass(frozen=True, slots=True)
-class UpsertOpen:
-    """Where an upsert writes."""
-
-    collection: str
-    model_id: str = ""
-
-
-def upsert_open(requests: Iterator[pb.UpsertRequest]) -> UpsertOpen:
-    """The first message of an upsert.
+def upsert_open(requests: Iterator[pb.UpsertRequest]) -> tuple[str, str]:
+    """The first message of an upsert: the collection to write to, and the vectors' model id ("" is not checked).
 
     Raises:
         InvalidInput: the stream is empty or begins with a block.
@@ -116,7 +107,7 @@ def upsert_open(requests: Iterator[pb.UpsertRequest]) -> UpsertOpen:
     first = next(requests, None)
     if first is None or first.WhichOneof("message") != "open":
         raise InvalidInput("the first message of an upsert must be `open`", field="message", reason="NOT_OPENED")
-    return UpsertOpen(first.open.collection, first.open.model_id)
+    return first.open.collection, first.open.model_id
 
 
 def upsert_blocks(requests: Iterable[pb.UpsertRequest]) -> Iterator[ItemSet]:
