@@ -71,7 +71,7 @@ def load_model(settings: Settings, objects: ObjectStore) -> EmbeddingModel:
     if settings.model == HOG:
         from gandt.adapters.torch_hog import TorchHog
 
-        hog = TorchHog(ImageDecoder(max_image_bytes=limits[0], max_pixels=limits[1]))
+        hog = TorchHog(ImageDecoder(max_image_bytes=limits[0], max_pixels=limits[1]), settings.torch_threads or 1)
         log.info("the built-in hog embedder is used: it has no weights and sees outlines only")
         return hog
     from gandt.adapters.torch_model import ModelSpec, load_torch_model

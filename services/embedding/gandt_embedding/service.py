@@ -100,6 +100,7 @@ class EmbeddingService:
                 reason="BAD_BATCH",
                 fix="send them in several calls, or use EmbedStream",
             )
+        deadline.check()
         refused = {position: error for position, image in enumerate(images) if (error := _bad_id(image))}
         good = [position for position in range(len(images)) if position not in refused]
         futures = dict(zip(good, self._running().submit([images[p] for p in good], deadline), strict=True))
@@ -107,6 +108,7 @@ class EmbeddingService:
             raise DeadlineExceeded(
                 "the images were not ready in time", fix="give the call more time, or send fewer images"
             )
+        deadline.check()  # its passing also shows as errors of single images, which nobody would read
         return [
             EmbedResult(image.image_id or str(position), position, error=refused[position])
             if position in refused

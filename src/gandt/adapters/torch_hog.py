@@ -34,11 +34,15 @@ class TorchHog:
 
     Args:
         decoder: what reads the files.
+        torch_threads: threads of torch in this process; 0 leaves them. The tensors are so small that more than one
+            thread costs ten times as much as it saves.
     Source:
         Dalal and Triggs, Histograms of Oriented Gradients for Human Detection, CVPR 2005.
     """
 
-    def __init__(self, decoder: ImageDecoder | None = None) -> None:
+    def __init__(self, decoder: ImageDecoder | None = None, torch_threads: int = 0) -> None:
+        if torch_threads:
+            torch.set_num_threads(torch_threads)
         self._decoder = decoder or ImageDecoder()
         self._preprocessing = Preprocessing(SIDE, SIDE, interpolation="bicubic")
         cells = SIDE // CELL

@@ -144,10 +144,7 @@ def parse_description(text: str, where: str) -> WeightsDescription:
     classes = _get(table, where, "classes", int, 0)
     if classes < 1:
         raise _bad(where, "says no number of classes", "add classes = N, the outputs of the trained classifier")
-    try:
-        preprocessing = _preprocessing(table, where)
-    except InvalidInput as error:
-        raise _bad(where, f"does not fit: {error.message}") from error
+    preprocessing = _preprocessing(table, where)
     return WeightsDescription(
         where,
         classes,
@@ -164,17 +161,21 @@ def _preprocessing(table: Mapping[str, Any], where: str) -> Preprocessing:
         raise _bad(where, f"has size = {size!r}", "write size = 224 or size = [height, width]")
     resize = _choice(table, where, "resize", "crop" if "resize_side" in table else "stretch", ("stretch", "crop"))
     order = _choice(table, where, "channel_order", "rgb", ("rgb", "bgr"))
-    return Preprocessing(
-        height=sides[0],
-        width=sides[1],
-        resize_side=_get(table, where, "resize_side", int, max(sides)) if resize == "crop" else 0,
-        interpolation=_get(table, where, "interpolation", str, "bilinear"),
-        scale=float(_get(table, where, "scale", (int, float), 255.0)),
-        mean=_channels(table, where, "mean", 0.0),
-        std=_channels(table, where, "std", 1.0),
-        bgr=order == "bgr",
-        rotate180=_get(table, where, "rotate180", bool, False),
-    )
+    values: dict[str, Any] = {
+        "height": sides[0],
+        "width": sides[1],
+        "resize_side": _get(table, where, "resize_side", int, max(sides)) if resize == "crop" else 0,
+        "interpolation": _get(table, where, "interpolation", str, "bilinear"),
+        "scale": float(_get(table, where, "scale", (int, float), 255.0)),
+        "mean": _channels(table, where, "mean", 0.0),
+        "std": _channels(table, where, "std", 1.0),
+        "bgr": order == "bgr",
+        "rotate180": _get(table, where, "rotate180", bool, False),
+    }
+    try:
+        return Preprocessing(**values)
+    except InvalidInput as error:
+        raise _bad(where, f"cannot be followed: {error.message}") from error
 
 
 def _description(location: str, config: str, objects: ObjectStore) -> WeightsDescription | None:
