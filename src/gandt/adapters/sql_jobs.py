@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from gandt.adapters.sql_jobs_answers import AnswerRows
 from gandt.adapters.sql_jobs_campaigns import CampaignRows
 from gandt.adapters.sql_jobs_catalog import CatalogRows
-from gandt.adapters.sql_jobs_engine import to_micros
+from gandt.adapters.sql_jobs_engine import to_micros, unwritable
 from gandt.adapters.sql_jobs_labeling import LabelingRows
 from gandt.adapters.sql_jobs_labels import LabelRows
 from gandt.adapters.sql_jobs_rounds import RoundRows
@@ -80,7 +80,10 @@ class SqlJobs(CatalogRows, CampaignRows, RoundRows, LabelingRows, AnswerRows, La
     def _lock_beside(self, path: Path) -> bool:
         if self._lock_file is not None:
             return True
-        file = path.open("a")
+        try:
+            file = path.open("a")
+        except OSError as error:
+            raise unwritable(path, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

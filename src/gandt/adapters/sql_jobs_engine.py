@@ -71,6 +71,16 @@ def _as_domain_error(error: DBAPIError, where: str) -> GandtError:
     )
 
 
+def unwritable(path: Path, error: OSError) -> BackendUnavailable:
+    """The error for a folder or file of the store that cannot be made."""
+    return BackendUnavailable(
+        f"the job store cannot write {path}: {error.strerror}",
+        backend="job store",
+        reason="STORE_READ_ONLY",
+        fix="make the folder writable",
+    )
+
+
 class SqlStore:
     """An engine with one schema; `write` and `read` give connections in a transaction.
 
@@ -140,7 +150,10 @@ def _engine(url: str) -> Engine:
         return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
     path = url.removeprefix("sqlite:///")
     if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(Path(path).parent, error) from error
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")

@@ -179,6 +179,12 @@ def test_throttling_and_quotas_are_waited_for(world: World) -> None:
         Overloaded("too many jobs", reason="QUOTA_EXCEEDED", retry_after_seconds=600),
     ]
     world.controller.campaigns.create(spec(), "", manual=False)
+    messages = set()
+    for _ in range(6):
+        world.controller.loop.run_once()
+        messages.add(world.controller.campaigns.get("").message)
+        world.clock.advance(20)
+    assert messages == {"", "waiting: slow down", "waiting: too many jobs"}
     world.run()
     assert len(set(world.backend.creates)) == 1
     assert len(world.backend.jobs) == 1

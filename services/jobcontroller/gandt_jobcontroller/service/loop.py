@@ -17,6 +17,7 @@ LEASE = "loop"
 LEASE_SECONDS = 15.0
 LONGEST_WAIT_SECONDS = 60.0
 MICROS = 1_000_000
+WAITING = "waiting: "
 _log = logging.getLogger(__name__)
 
 
@@ -77,8 +78,8 @@ class Loop:
             changed = take_step(self._parts, campaign_id, polls)
         except GandtError as error:
             return self._stumble(campaign_id, error, last_wait)
-        if changed:
-            self._waits.pop(campaign_id, None)
+        if changed and self._waits.pop(campaign_id, None) is not None:
+            self._parts.store.change_campaign(campaign_id, _no_longer_waiting, self._parts.clock.now())
         return changed
 
     def _stumble(self, campaign_id: str, error: GandtError, last_wait: float) -> int:
@@ -92,7 +93,7 @@ class Loop:
         self._waits[campaign_id] = (parts.clock.monotonic() + wait, wait)
 
         def waiting(now: Campaign) -> Campaign:
-            return now if now.state.is_final else replace(now, message=f"waiting: {error}")
+            return now if now.state.is_final else replace(now, message=f"{WAITING}{error}")
 
         parts.store.change_campaign(campaign_id, waiting, parts.clock.now())
         return 0
@@ -110,6 +111,10 @@ class Loop:
                 busy = False
             if not busy:
                 self._wake.wait(self._poll_seconds)
+
+
+def _no_longer_waiting(now: Campaign) -> Campaign:
+    return replace(now, message="") if now.message.startswith(WAITING) else now
 
 
 def report(parts: Parts) -> None:
