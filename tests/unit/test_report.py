@@ -62,6 +62,8 @@ def test_figures_are_counted_from_the_picks() -> None:
     picks = [pick(1, "owl", "owl"), pick(2, "owl", "Other"), pick(3, "Other", "Other"), pick(4, "owl", "owl")]
     figures = figures_of(record(picks, in_pool=2))
     assert (figures.labels_bought, figures.targets_found, figures.answers_bought) == (4, 3, 12)
+    assert figures.targets_right == 2
+    assert "2 of 2 wanted images were found (and 1 others taken for such)" in verdict(figures)
     assert figures.label_accuracy == 0.75
     assert figures.labels_to_goal == 4  # 80 % of two is both of them, and a wrong "owl" does not count
     assert figures.random is not None

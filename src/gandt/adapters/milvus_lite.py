@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 10_000
 UNFINISHED = "UNFINISHED"
+# Lite's server lives in this process, and closes connections that ping as often as pymilvus does.
+NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1, "grpc.keepalive_permit_without_calls": False}
 READ_BYTES = 16 << 20  # pymilvus makes a Python float of every number: ten times that in memory
 
 
@@ -68,7 +70,7 @@ class MilvusLiteJournal:
             self._sweep()
             try:
                 with self._translated("open"):
-                    self._client = milvus.client_class()(self._path)
+                    self._client = milvus.client_class()(self._path, grpc_options=NO_PINGS)
                     found = [self._stored(name) for name in sorted(self._client.list_collections())]
             except BaseException:
                 self.close()

@@ -68,7 +68,7 @@ class LoopResult:
                 )
             lines.append(
                 f"random choice would have found {f.random.expected_found:.1f} of {f.targets_in_pool:,} wanted images "
-                f"with the {f.labels_bought:,} labels that were bought, where this campaign found {f.targets_found:,}"
+                f"with the {f.labels_bought:,} labels that were bought, where this campaign found {f.targets_right:,}"
             )
         if f.main_yield is not None and f.control_yield is not None:
             lines.append(

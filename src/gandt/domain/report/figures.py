@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from typing import Any
 
 from gandt.domain.datasets import Arm, LabelStatus
@@ -116,7 +117,14 @@ class RandomChoice:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the report says. Shares and probabilities are in [0, 1], money in millionths of a US dollar."""
+    """What the report says. Shares and probabilities are in [0, 1], money in millionths of a US dollar.
+
+    Attributes:
+        targets_found: images whose consensus label is wanted.
+        targets_right: those of them that truly are; None when the truth is not known.
+        labels_to_goal: labels bought until RECALL_GOAL of the true targets were found; None when that was not reached.
+        curve: (labels bought, targets found) after each label.
+    """
 
     name: str
     state: str
@@ -129,6 +137,7 @@ class Figures:
     cost_usd_micros: int
     fixed_cost_usd_micros: int
     targets_found: int
+    targets_right: int | None
     targets_in_pool: int | None
     labels_to_goal: int | None
     label_accuracy: float | None
@@ -173,6 +182,7 @@ def figures_of(record: CampaignRecord) -> Figures:
         cost_usd_micros=record.spent_usd_micros,
         fixed_cost_usd_micros=record.fixed_cost_usd_micros,
         targets_found=sum(found),
+        targets_right=None if record.pool_truth is None else sum(map(_is_right, picks, repeat(targets))),
         targets_in_pool=record.pool_truth,
         labels_to_goal=reached,
         label_accuracy=right / len(judged) if judged else None,
@@ -194,10 +204,15 @@ def _labels_to_goal(picks: Sequence[LabeledPick], targets: set[str], in_pool: in
         return None
     goal, right = math.ceil(RECALL_GOAL * in_pool), 0
     for count, pick in enumerate(picks, 1):
-        right += bool(targets.intersection(pick.labels)) and bool(targets.intersection(pick.truth or ()))
+        right += _is_right(pick, targets)
         if right >= goal:
             return count
     return None
+
+
+def _is_right(pick: LabeledPick, targets: set[str]) -> bool:
+    """Whether an image was called a target and is one."""
+    return bool(targets.intersection(pick.labels)) and bool(targets.intersection(pick.truth or ()))
 
 
 def _random_choice(pool: int, in_pool: int | None, bought: int, reached: int | None) -> RandomChoice | None:

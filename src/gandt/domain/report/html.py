@@ -58,8 +58,10 @@ def verdict(figures: Figures) -> str:
         f"{figures.labels_bought:,} of {figures.pool:,} images were labeled by people ({percent(share)}), "
         f"{per_label:.1f} answers each, for {usd(figures.cost_usd_micros)}"
     )
-    if figures.targets_in_pool is not None:
-        text += f"; {figures.targets_found:,} of {figures.targets_in_pool:,} wanted images were found"
+    if figures.targets_in_pool is not None and figures.targets_right is not None:
+        text += f"; {figures.targets_right:,} of {figures.targets_in_pool:,} wanted images were found"
+        wrong = figures.targets_found - figures.targets_right
+        text += f" (and {wrong:,} others taken for such)" if wrong else ""
     else:
         text += f"; {figures.targets_found:,} wanted images were found"
     if figures.label_accuracy is not None:

@@ -34,7 +34,7 @@ class VectorSearchServiceStub:
         gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionRequest,
         gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionResponse,
     ]
-    """Describes a collection by name, or by alias."""
+    """Describes a collection."""
 
     ListCollections: grpc.UnaryUnaryMultiCallable[
         gandt.api.vectorsearch.v1.vectorsearch_pb2.ListCollectionsRequest,
@@ -97,7 +97,7 @@ class VectorSearchServiceAsyncStub:
         gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionRequest,
         gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionResponse,
     ]
-    """Describes a collection by name, or by alias."""
+    """Describes a collection."""
 
     ListCollections: grpc.aio.UnaryUnaryMultiCallable[
         gandt.api.vectorsearch.v1.vectorsearch_pb2.ListCollectionsRequest,
@@ -164,7 +164,7 @@ class VectorSearchServiceServicer(metaclass=abc.ABCMeta):
         request: gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionResponse, collections.abc.Awaitable[gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionResponse]]:
-        """Describes a collection by name, or by alias."""
+        """Describes a collection."""
 
     @abc.abstractmethod
     def ListCollections(
