@@ -200,13 +200,6 @@ def _known(labeled: LabeledVectors, groups: dict[str, str]) -> Known:
 
 
 def _truth(labeled: LabeledVectors) -> Truth:
-    """The labeled images with usable vectors, by id.
-
-    Raises:
-        InvalidInput: an image has several vectors.
-    """
-    known = _known(labeled, {})
-    if len(set(labeled.ids)) < len(labeled.ids):
-        raise InvalidInput("an image has more than one vector", field="vectors", reason="REPEATED_IMAGE")
-    training = known.training
+    """The labeled images with usable vectors, by id."""
+    training = _known(labeled, {}).training
     return Truth(training.ids, training.vectors, dict(zip(training.ids, training.labels, strict=True)))

@@ -136,12 +136,19 @@ def test_an_image_with_two_labels_counts_in_both_and_unknown_ids_are_reported() 
     assert any("1 labeled images have no vector" in warning for warning in result.summary.warnings)
 
 
-def test_repeated_pool_images_are_kept_apart_by_the_original_and_refused_by_default() -> None:
+def test_repeated_images_are_kept_apart_by_the_original_and_refused_by_default() -> None:
     ids, matrix, _, labeled = photos()
     twice, rows = [*ids, ids[0]], np.vstack([matrix, matrix[:1]])
     assert len(run(FilterSpec(min_proportion=0.1), twice, rows, labeled).ids) == len(ids) + 1
     with pytest.raises(InvalidInput) as caught:
         run(FilterSpec(discard_share=0.1), twice, rows, labeled)
+    assert caught.value.reason == "REPEATED_IMAGE"
+    known = LabeledVectors(
+        labeled.mentions, [*labeled.ids, labeled.ids[0]], np.vstack([labeled.vectors, labeled.vectors[:1]])
+    )
+    assert run(FilterSpec(min_proportion=0.1), ids, matrix, known).summary.kept
+    with pytest.raises(InvalidInput) as caught:
+        run(FilterSpec(discard_share=0.1), ids, matrix, known)
     assert caught.value.reason == "REPEATED_IMAGE"
 
 

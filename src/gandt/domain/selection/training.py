@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gandt.domain.datasets import LabeledImage
+from gandt.domain.errors import InvalidInput
 from gandt.domain.selection.pool import Matrix
 
 
@@ -71,8 +72,15 @@ def training_set(labeled: Mapping[str, LabeledImage], ids: Collection[str], vect
         labeled: by id, as `merged` returns them.
         ids: images that have a vector, in the order of `vectors`; those without a label are ignored.
         vectors: f64[len(ids), D] unit vectors.
+    Raises:
+        InvalidInput: a labeled image has several vectors.
     """
-    row = {image: number for number, image in enumerate(ids)}
+    row: dict[str, int] = {}
+    for number, image in enumerate(ids):
+        if image in labeled and row.setdefault(image, number) != number:
+            raise InvalidInput(
+                f"labeled image {image!r} has more than one vector", field="vectors", reason="REPEATED_IMAGE"
+            )
     known = [image for image in labeled if image in row]
     return TrainingSet(
         ids=tuple(known),

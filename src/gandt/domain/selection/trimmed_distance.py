@@ -100,13 +100,16 @@ class TrimmedDistances:
         return means
 
     def _fast(self, block: NDArray[np.floating]) -> NDArray[np.floating]:
-        bad = bad_rows(block)
-        rows = np.array(block, self._dtype)
-        rows[bad] = 0
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        norms[bad] = 1
-        distances = (rows / norms) @ self._units.T  # [n, L]
-        np.subtract(1, distances, out=distances)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)  # [n]
+        bad = ~np.isfinite(squares) | (squares == 0)
+        rows = np.asarray(block, self._dtype)
+        if bad.any():
+            rows = np.where(bad[:, None], 0, rows)
+            squares[bad] = 1.0
+        distances = rows @ self._units.T  # [n, L]
+        distances *= (-1.0 / np.sqrt(squares))[:, None].astype(self._dtype)
+        distances += 1
         distances[bad] = np.nan
         distances[:, self._bad] = np.nan
         return np.asarray(distances)
