@@ -203,6 +203,7 @@ def _lease_json(lease: Lease) -> dict[str, Any]:
         "title": lease.job.spec.title,
         "description": lease.job.spec.description,
         "expires_at": _iso(lease.expires_at),
+        "seconds_left": round(lease.seconds_left, 3),
         "frame_url": f"/frame/{lease.lease_id}",
         "draft": json.loads(lease.draft) if lease.draft else None,
         "task": lease.task_input,

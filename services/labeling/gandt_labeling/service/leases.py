@@ -33,6 +33,7 @@ class Lease:
 
     Attributes:
         expires_at: epoch seconds.
+        seconds_left: until then, never negative; for clients whose clock is wrong.
         draft: JSON text of the answer so far, "" when there is none.
         task_input: what the pre-annotation Lambda made of the manifest line.
         done: tasks of this job that the worker has submitted.
@@ -45,6 +46,7 @@ class Lease:
     worker_id: str
     state: str
     expires_at: float
+    seconds_left: float
     draft: str
     task_input: Any
     done: int
@@ -92,7 +94,7 @@ class Leases:
             NotFound: no such lease, or another worker's.
         """
         with self._database.read() as connection:
-            return _lease(connection, _row(connection, lease_id, worker_id))
+            return _lease(connection, _row(connection, lease_id, worker_id), self._time.now())
 
     def save_draft(self, lease_id: str, worker_id: str, draft: Any) -> None:
         """Keep an unfinished answer; it outlives the lease.
@@ -174,13 +176,13 @@ class Leases:
             held = held.where(jobs.c.name_key == job_name.lower())
         row = connection.execute(held.order_by(assignments.c.leased_at).limit(1)).first()
         if row is not None:
-            return _lease(connection, row)
+            return _lease(connection, row, now)
         for job in _running(connection, job_name):
             free = candidates.free_tasks(connection, job, worker_id)
             task_no = candidates.choose(free, job, worker_id)
             if task_no is not None:
                 row = self._grant(connection, job, task_no, worker_id, now)
-                return _lease(connection, row, job, len(free) - 1)
+                return _lease(connection, row, now, job, len(free) - 1)
         return None
 
     def _grant(self, connection: Connection, job: Job, task_no: int, worker_id: str, now: float) -> Row[Any]:
@@ -282,7 +284,7 @@ def _row(connection: Connection, lease_id: str, worker_id: str) -> Row[Any]:
     return row
 
 
-def _lease(connection: Connection, row: Row[Any], job: Job | None = None, free: int | None = None) -> Lease:
+def _lease(connection: Connection, row: Row[Any], now: float, job: Job | None = None, free: int | None = None) -> Lease:
     if job is None:
         job = job_of(connection.execute(select(jobs).where(jobs.c.job_id == row.job_id)).one())
     task = select(tasks.c.input).where(tasks.c.job_id == row.job_id, tasks.c.task_no == row.task_no)
@@ -294,6 +296,7 @@ def _lease(connection: Connection, row: Row[Any], job: Job | None = None, free: 
         worker_id=row.worker_id,
         state=row.state,
         expires_at=row.expires_at,
+        seconds_left=max(0.0, row.expires_at - now),
         draft=row.draft,
         task_input=json.loads(connection.execute(task).scalar_one()),
         done=done,

@@ -128,7 +128,7 @@
 
   function showClock() {
     if (!lease) return;
-    const left = Math.round((Date.parse(lease.expires_at) - Date.now()) / 1000);
+    const left = Math.round(lease.seconds_left - (performance.now() - lease.since) / 1000);
     const clock = $("clock");
     clock.hidden = left > 600;
     clock.classList.toggle("soon", left < 120);
@@ -148,7 +148,7 @@
         return stopped(error);
       }
       if (answer.lease) {
-        lease = answer;
+        lease = { ...answer, since: performance.now() }; // this device's clock may be wrong
         active = 0;
         seenAt = Date.now();
         return showLease();
