@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from gandt.adapters.sql_jobs import SqlJobs
+from gandt.adapters.sql_jobs_engine import HEAD
 from gandt.adapters.sql_jobs_schema import metadata
 from gandt.domain.catalog import (
     CatalogFile,
@@ -89,7 +90,9 @@ def test_migrations_make_exactly_the_schema(store: SqlJobs) -> None:
     from alembic.migration import MigrationContext
 
     with store.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == HEAD
 
 
 def test_opening_twice_keeps_everything(store: JobStore, url: str) -> None:

@@ -14,13 +14,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from gandt.domain.errors import BackendUnavailable, CorruptData, GandtError, Overloaded
 
 BUSY_SECONDS = 30
+HEAD = "0001"  # newest revision in sql_jobs_migrations/versions
 MIGRATIONS = Path(__file__).parent / "sql_jobs_migrations"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIGRATION_LOCK = 0x67616E6474  # any number that nobody else uses
@@ -133,7 +134,12 @@ class SqlStore:
         return Path(name) if is_file and name else None
 
     def _migrate(self) -> None:
-        from alembic import command
+        with self.read() as connection:
+            if inspect(connection).has_table("alembic_version"):
+                version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                if version == HEAD:
+                    return
+        from alembic import command  # only where there is something to do: it costs a quarter of a second
         from alembic.config import Config
 
         config = Config()

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +42,15 @@ PLACES = Places(
     pre_lambda_arn="arn:aws:lambda:local-1:000000000000:function:gandt-pre-LabelingFunction",
     post_lambda_arn="arn:aws:lambda:local-1:000000000000:function:gandt-post-LabelingFunction",
 )
+
+
+@functools.cache
+def empty_database() -> bytes:
+    """A database with the newest schema; migrating each anew would take most of the tests' time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "controller.db"
+        SqlJobs(f"sqlite:///{path}").close()
+        return path.read_bytes()
 
 
 class Killed(BaseException):
@@ -160,7 +171,10 @@ class World:
         self._open()
 
     def _open(self) -> None:
-        self.store = SqlJobs(f"sqlite:///{self.folder / 'controller.db'}")
+        database = self.folder / "controller.db"
+        if not database.exists():
+            database.write_bytes(empty_database())
+        self.store = SqlJobs(f"sqlite:///{database}")
         self.parts = Parts(
             store=self.store,
             objects=self.objects,

@@ -84,14 +84,16 @@ def _question(
 
 
 def _labeled(parts: Parts, campaign: Campaign) -> Iterator[LabeledImage]:
-    """Seeds and what people said so far; a tie is no label."""
+    """Seeds and what people said so far; a tie is no label, and none of the labels is the "other" one."""
+    none_of_these = (campaign.spec.other_label,) if campaign.spec.other_label else ()
     after = ""
     while page := parts.store.list_labels(campaign.campaign_id, "", True, after, PAGE):
         for label in page:
-            if label.status in (LabelStatus.CERTAIN, LabelStatus.UNCERTAIN) and label.labels and label.confidence > 0:
+            labels = label.labels or none_of_these
+            if label.status in (LabelStatus.CERTAIN, LabelStatus.UNCERTAIN) and labels and label.confidence > 0:
                 yield LabeledImage(
                     label.image_id,
-                    label.labels,
+                    labels,
                     min(1.0, label.confidence),
                     label.arm,
                     label.round,
