@@ -213,16 +213,52 @@ def test_hostile_answers_are_refused(bench: Any, answer: Any) -> None:
         bench.leases.save_draft(lease.lease_id, worker, answer)
 
 
+CAMPAIGN = {"Tags": [{"Key": "gandt:campaign", "Value": "parties"}]}
+
+
+def shown(lease: Any) -> list[str]:
+    return [tile["id"] for tile in lease.task_input["taskObject"]]
+
+
 def test_a_worker_sees_no_image_twice_in_a_campaign(bench: Any) -> None:
-    tag = {"Tags": [{"Key": "gandt:campaign", "Value": "parties"}]}
-    bench.create("first", pages=1, slots=2, **tag)
+    bench.create("first", pages=1, slots=2, **CAMPAIGN)
     one, two = bench.worker(), bench.worker()
     bench.answer(one)
-    bench.create("second", pages=2, slots=1, **tag)  # page 0 shows the same images, page 1 new ones
+    bench.create("second", pages=2, slots=1, **CAMPAIGN)  # page 0 shows the same images, page 1 new ones
     assert bench.lease(one, "second").task_no == 1
     assert bench.lease(two, "second").task_no == 0
     bench.leases.give_back(bench.lease(two, "second").lease_id, two)
-    assert bench.lease(two, "second").task_no == 0, "the same page may come back"
+    assert bench.lease(two, "second").task_no == 0, "the same page may come back, whole"
+    assert len(shown(bench.lease(two, "second"))) == 2
+
+
+def test_a_repacked_page_leaves_out_what_the_worker_has_seen(bench: Any) -> None:
+    bench.create("first", pages=2, slots=1, **CAMPAIGN)  # images 0, 1 and 2, 3
+    one, two = bench.worker(), bench.worker()
+    seen = {shown(bench.answer(worker))[0]: worker for worker in (one, two)}
+    group: list[dict[str, Any]] = [
+        {"id": f"img-{n}", "source-ref": f"s3://gandt/photos/{n}.png", "index": n} for n in (1, 3, 4)
+    ]
+    group[0]["event_names"] = ["cat", "dog"]
+    bench.objects.put("s3://gandt/in/again.manifest", json.dumps({"source": json.dumps(group)}).encode())
+    bench.jobs.create(bench.request("again", 3, **CAMPAIGN))
+    bench.run()
+    lease = bench.lease(seen["img-0"], "again")
+    assert shown(lease) == ["img-3", "img-4"]
+    assert lease.task_input["taskObject"][0]["event_names"] == ["cat", "dog"], "the classes move to the first tile"
+    assert bench.leases.get(lease.lease_id, seen["img-0"]).task_input == lease.task_input
+    assert shown(bench.lease(seen["img-2"], "again")) == ["img-1", "img-4"]
+    assert shown(bench.lease(bench.worker(), "again")) == ["img-1", "img-3", "img-4"]
+
+
+def test_a_page_of_seen_images_only_is_for_others(bench: Any) -> None:
+    bench.create("first", pages=1, slots=1, **CAMPAIGN)
+    worker = bench.worker()
+    bench.answer(worker)
+    bench.create("second", pages=1, slots=1, **CAMPAIGN)
+    assert bench.leases.next_task(worker) is None
+    ((_, _, remaining),) = [found for found in bench.leases.open_jobs(worker) if found[0].spec.name == "second"]
+    assert remaining == 0
 
 
 def test_without_a_campaign_images_may_repeat(bench: Any) -> None:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from gandt_labeling.service.spec import Job
 from gandt_labeling.store.schema import assignments, seen_images, task_images, tasks
@@ -13,26 +15,55 @@ from gandt_labeling.store.schema import assignments, seen_images, task_images, t
 HOLDS = ("leased", "done", "declined")  # states that keep a worker from getting the task again
 
 
-def free_tasks(connection: Connection, job: Job, worker_id: str) -> dict[int, int]:
-    """Tasks that the worker may get now, each with its slots taken.
+@dataclass(frozen=True, slots=True)
+class FreeTask:
+    """A task that a worker may get.
 
-    Never a task that the worker holds, answered or declined; in a campaign never one with an image that the worker
-    saw on another page.
+    Attributes:
+        taken: its slots that are leased or done.
+        hidden: its images that this worker has seen on another page of the campaign; they are left out.
+    """
+
+    task_no: int
+    taken: int
+    hidden: int
+
+
+def free_tasks(connection: Connection, job: Job, worker_id: str) -> list[FreeTask]:
+    """Tasks that the worker may get now.
+
+    Never a task that the worker holds, answered or declined; in a campaign never one whose images the worker has all
+    seen on other pages.
     """
     query = select(tasks.c.task_no, tasks.c.taken).where(*_available(job, worker_id))
     rows = connection.execute(query).all()
-    blocked = _blocked(connection, job, worker_id) if rows else set()
-    return {row.task_no: row.taken for row in rows if row.task_no not in blocked}
+    hidden = _hidden_counts(connection, job, worker_id) if rows and job.campaign else {}
+    totals = _image_counts(connection, job) if hidden else {}
+    return [
+        FreeTask(row.task_no, row.taken, hidden.get(row.task_no, 0))
+        for row in rows
+        if row.task_no not in hidden or hidden[row.task_no] < totals[row.task_no]
+    ]
 
 
-def choose(free: dict[int, int], job: Job, worker_id: str) -> int | None:
-    """Of the free tasks the one with the most free slots; ties by a hash of worker and task, so that groups of
-    workers overlap evenly."""
+def choose(free: list[FreeTask], job: Job, worker_id: str) -> int | None:
+    """Of the free tasks the one that shows the worker most, then the one with the most free slots.
+
+    Ties go by a hash of worker and task, so that groups of workers overlap evenly.
+    """
     if not free:
         return None
-    fewest = min(free.values())
-    ties = (task_no for task_no, taken in free.items() if taken == fewest)
+    best = min((task.hidden, task.taken) for task in free)
+    ties = (task.task_no for task in free if (task.hidden, task.taken) == best)
     return min(ties, key=lambda task_no: _rank(worker_id, job.job_id, task_no))
+
+
+def hidden_images(connection: Connection, job: Job, task_no: int, worker_id: str) -> set[str]:
+    """Images of a page that the worker has seen on another page of the campaign."""
+    if not job.campaign:
+        return set()
+    query = select(task_images.c.image_id).where(task_images.c.task_no == task_no)
+    return set(connection.execute(_seen_elsewhere(query, job, worker_id)).scalars())
 
 
 def progress(connection: Connection, job: Job, worker_id: str, free: int | None = None) -> tuple[int, int]:
@@ -64,22 +95,25 @@ def _available(job: Job, worker_id: str) -> list[ColumnElement[bool]]:
     ]
 
 
-def _blocked(connection: Connection, job: Job, worker_id: str) -> set[int]:
-    """Tasks showing an image that the worker saw elsewhere in the campaign."""
-    if not job.campaign:
-        return set()
+def _hidden_counts(connection: Connection, job: Job, worker_id: str) -> dict[int, int]:
+    query = _seen_elsewhere(select(task_images.c.task_no, func.count().label("size")), job, worker_id)
+    return {row.task_no: row.size for row in connection.execute(query.group_by(task_images.c.task_no))}
+
+
+def _image_counts(connection: Connection, job: Job) -> dict[int, int]:
+    query = select(task_images.c.task_no, func.count().label("size")).where(task_images.c.job_id == job.job_id)
+    return {row.task_no: row.size for row in connection.execute(query.group_by(task_images.c.task_no))}
+
+
+def _seen_elsewhere(query: Select[Any], job: Job, worker_id: str) -> Select[Any]:
+    """Narrow a query over the job's images to those that the worker saw on another page of the campaign."""
     elsewhere = or_(seen_images.c.job_id != job.job_id, seen_images.c.task_no != task_images.c.task_no)
-    query = (
-        select(task_images.c.task_no)
-        .join(seen_images, seen_images.c.image_id == task_images.c.image_id)
-        .where(
-            task_images.c.job_id == job.job_id,
-            seen_images.c.campaign == job.campaign,
-            seen_images.c.worker_id == worker_id,
-            elsewhere,
-        )
+    return query.join(seen_images, seen_images.c.image_id == task_images.c.image_id).where(
+        task_images.c.job_id == job.job_id,
+        seen_images.c.campaign == job.campaign,
+        seen_images.c.worker_id == worker_id,
+        elsewhere,
     )
-    return set(connection.execute(query).scalars())
 
 
 def _rank(worker_id: str, job_id: int, task_no: int) -> bytes:

@@ -22,6 +22,7 @@ from gandt_labeling.service import answers, candidates
 from gandt_labeling.service.closing import expire_leases, free_slot
 from gandt_labeling.service.spec import Job, job_of
 from gandt_labeling.service.steady_clock import SteadyClock
+from gandt_labeling.service.tiles import without_images
 from gandt_labeling.service.workers import touch
 from gandt_labeling.store.database import Database
 from gandt_labeling.store.schema import assignments, jobs, seen_images, task_images, tasks
@@ -35,7 +36,8 @@ class Lease:
         expires_at: epoch seconds.
         seconds_left: until then, never negative; for clients whose clock is wrong.
         draft: JSON text of the answer so far, "" when there is none.
-        task_input: what the pre-annotation Lambda made of the manifest line.
+        task_input: what the pre-annotation Lambda made of the manifest line, without the images that this worker
+            has seen on another page of the campaign.
         done: tasks of this job that the worker has submitted.
         remaining: tasks of this job that the worker may still get, at most.
     """
@@ -288,6 +290,7 @@ def _lease(connection: Connection, row: Row[Any], now: float, job: Job | None = 
     if job is None:
         job = job_of(connection.execute(select(jobs).where(jobs.c.job_id == row.job_id)).one())
     task = select(tasks.c.input).where(tasks.c.job_id == row.job_id, tasks.c.task_no == row.task_no)
+    hidden = candidates.hidden_images(connection, job, row.task_no, row.worker_id)
     done, remaining = candidates.progress(connection, job, row.worker_id, free)
     return Lease(
         lease_id=row.lease_id,
@@ -298,7 +301,7 @@ def _lease(connection: Connection, row: Row[Any], now: float, job: Job | None = 
         expires_at=row.expires_at,
         seconds_left=max(0.0, row.expires_at - now),
         draft=row.draft,
-        task_input=json.loads(connection.execute(task).scalar_one()),
+        task_input=without_images(json.loads(connection.execute(task).scalar_one()), hidden),
         done=done,
         remaining=remaining,
     )

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from gandt.domain.errors import InvalidInput
 
@@ -36,16 +35,6 @@ def read_manifest(data: bytes) -> list[str]:
     if not lines:
         raise InvalidInput("the input manifest has no lines", field="ManifestS3Uri")
     return lines
-
-
-def image_ids(task_input: Any) -> list[str]:
-    """Ids of the images on a page: each tile's `id`, or its `source-ref` where it has none."""
-    tiles = task_input.get("taskObject") if isinstance(task_input, dict) else None
-    found: dict[str, None] = {}
-    for tile in tiles if isinstance(tiles, list) else []:
-        if isinstance(tile, dict) and (image := tile.get("id") or tile.get("source-ref")):
-            found[str(image)[:512]] = None
-    return list(found)
 
 
 def _check_line(number: int, line: str) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, NotFound
-from gandt_labeling.service.manifests import image_ids
 from gandt_labeling.service.output import failed_outcome, pre_event
 from gandt_labeling.service.parts import Parts, count_tasks
 from gandt_labeling.service.spec import Job, Json
+from gandt_labeling.service.tiles import image_ids
 from gandt_labeling.store.schema import task_images, tasks
 
 CHUNK = 25  # tasks opened in one transaction, so that the first workers do not wait for the last page
