@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gandt.adapters.processors import processors
 from gandt.domain.embedding import Ingredients, Preprocessing, fingerprint
 from gandt.domain.errors import InvalidInput
 
@@ -62,6 +64,16 @@ def test_impossible_preprocessing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         Preprocessing(**wrong)
     assert caught.value.reason == "BAD_WEIGHTS_CONFIG"
+
+
+def test_the_processors_of_a_container_are_counted(tmp_path: Path) -> None:
+    limit = tmp_path / "cpu.max"
+    limit.write_text("100000 100000\n")
+    assert processors(limit) == 1
+    limit.write_text("20000 100000\n")
+    assert processors(limit) == 1
+    limit.write_text("max 100000\n")
+    assert processors(limit) == processors(tmp_path / "none") >= 1
 
 
 def test_preprocessing_describes_itself() -> None:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from gandt.adapters.image_decode import ImageDecoder
 from gandt.adapters.local_files import LocalFiles
+from gandt.adapters.processors import processors
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.system_clock import SystemClock
 from gandt.domain.errors import InvalidInput
@@ -91,10 +91,9 @@ def load_model(settings: Settings, objects: ObjectStore) -> EmbeddingModel:
 
 
 def _limits(settings: Settings) -> Limits:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Limits(
         max_batch=settings.max_batch,
-        decode_threads=settings.decode_threads or max(1, allowed - 1),
+        decode_threads=settings.decode_threads or max(1, processors() - 1),
         queue_items=settings.queue_items,
         queue_bytes=settings.queue_bytes,
     )

@@ -9,10 +9,8 @@ image and for more than eight, so batches are cut to eight and a single image is
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gandt.adapters.image_decode import MIN_SIDE, ImageDecoder, fit
+from gandt.adapters.processors import processors
 from gandt.adapters.torch_weights import download, load_strictly, state_dict
 from gandt.adapters.weights import WeightsFile, read_weights
 from gandt.domain.embedding import Ingredients, ModelInfo, Preprocessing, fingerprint
@@ -121,8 +120,8 @@ def load_torch_model(spec: ModelSpec, objects: ObjectStore, limits: tuple[int, i
     load_strictly(network, state_dict(weights), spec.name, classes, weights)
     network.requires_grad_(False)
     remove_head(network)
-    if spec.torch_threads or _processors() < torch.get_num_threads():
-        torch.set_num_threads(spec.torch_threads or _processors())
+    if spec.torch_threads or processors() < torch.get_num_threads():
+        torch.set_num_threads(spec.torch_threads or processors())
     decoder = ImageDecoder(max(MIN_SIDE, preprocessing.resize_side, preprocessing.height, preprocessing.width), *limits)
     ingredients = Ingredients(spec.name, preprocessing, weights.sha256, decoder.decoder_id)
     info = ModelInfo(
@@ -247,13 +246,3 @@ def _device(wanted: str) -> str:
             f"device {wanted} is not here", kind="device", id=wanted, reason="NO_DEVICE", fix="use auto or cpu"
         )
     return str(torch.cuda.get_device_name())
-
-
-def _processors() -> int:
-    """Processors that this process may use: its affinity, and the limit of its cgroup."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(allowed, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return allowed
