@@ -101,7 +101,7 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
 
     return Application(
         name="labeling",
-        http=build_app(web, address.seen_at, verifier is None and not settings.public_url),
+        http=build_app(web, address.seen_at, loopback_only=verifier is None),
         warm_up=warm_up,
         close=close,
         registry=meter.registry,
@@ -160,9 +160,10 @@ def _verifier(settings: Settings) -> Verifier | None:
             field="labeling.access_key_id",
             fix="set both, or neither on loopback",
         )
-    if not _is_loopback(settings.host):
+    # A public_url means a proxy in front, which would carry the open API to everybody too.
+    if not _is_loopback(settings.host) or settings.public_url:
         raise InvalidInput(
-            f"the labeling API would be open to everybody who reaches {settings.host}",
+            f"the labeling API would be open to everybody who reaches {settings.public_url or settings.host}",
             field="labeling.host",
             reason="ACCESS_KEY_MISSING",
             fix="set GANDT_LABELING__ACCESS_KEY_ID and GANDT_LABELING__SECRET_ACCESS_KEY, or listen on 127.0.0.1",

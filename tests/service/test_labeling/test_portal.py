@@ -215,6 +215,8 @@ def test_the_portal_page_comes_from_one_origin(service: Any) -> None:
 def test_beyond_loopback_a_key_is_needed(start_labeling: Callable[..., Any]) -> None:
     with pytest.raises(Exception, match="would be open to everybody"):
         start_labeling(host="0.0.0.0")
+    with pytest.raises(Exception, match="would be open to everybody"):
+        start_labeling(public_url="https://label.example.org")
 
 
 def test_one_data_folder_has_one_service(service: Any, start_labeling: Callable[..., Any]) -> None:
