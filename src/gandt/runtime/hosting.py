@@ -11,7 +11,7 @@ from typing import Protocol
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gandt.runtime.application import Application
@@ -21,13 +21,13 @@ from gandt.runtime.lifecycle import Lifecycle, State
 from gandt.runtime.listening import authority, cannot_listen, open_listener
 from gandt.runtime.metrics import MetricsPage, RpcMetrics
 from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.watchable_health import DrainingHealth
 from gandt.runtime.work_pool import WorkPool
 
 log = logging.getLogger(__name__)
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-_LAST_CALLS_SECONDS = 0.1
 _UNWIND_SECONDS = 2.0  # for threads of calls that were cancelled at the end of the drain
 
 
@@ -74,7 +74,7 @@ class GrpcHost:
         self._settings = settings
         self._socket = socket
         self._lifecycle = Lifecycle()
-        self._health = health.aio.HealthServicer()
+        self._health = DrainingHealth()
         self._pool = WorkPool(settings.workers, settings.streams, settings.queue, name=app.name)
         self._servers: list[grpc.aio.Server] = []
         self._page: MetricsPage | None = None
@@ -155,28 +155,20 @@ class GrpcHost:
         await self._health.set(self._app.grpc_service, _NOT_SERVING)
         self._pool.drain()
         if self._servers:
-            await self._drain(self._servers[0], seconds)
+            # One stop for each server: a second one beside it can use what the first has freed (grpc.aio crashes then).
+            await asyncio.gather(self._servers[0].stop(seconds), self._health.end_watches())
         ended = await asyncio.to_thread(self._pool.close, _UNWIND_SECONDS)
         if not ended:
             log.warning("a call did not end in time and is abandoned", extra={"service": self._app.name})
         try:
             await asyncio.to_thread(self._app.close)
         finally:
-            for server in self._servers:
+            for server in self._servers[1:]:
                 await server.stop(None)
             if self._page is not None:
                 await asyncio.to_thread(self._page.close)
                 self._page = None
         return ended
-
-    async def _drain(self, server: grpc.aio.Server, seconds: float) -> None:
-        stopping = asyncio.ensure_future(server.stop(seconds))
-        idle = asyncio.ensure_future(self._lifecycle.idle())
-        await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        # Only health watchers are left, which never end by themselves, and calls that just arrived.
-        await server.stop(min(seconds, _LAST_CALLS_SECONDS))
-        await stopping
 
 
 def server_options(settings: ServiceSettings) -> list[tuple[str, int]]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 
 
@@ -21,8 +20,6 @@ class Lifecycle:
     def __init__(self) -> None:
         self.state = State.WARMING
         self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     @property
     def running(self) -> int:
@@ -32,14 +29,7 @@ class Lifecycle:
     def enter(self) -> None:
         """A call begins."""
         self._running += 1
-        self._idle.clear()
 
     def leave(self) -> None:
         """A call ends."""
         self._running -= 1
-        if self._running == 0:
-            self._idle.set()
-
-    async def idle(self) -> None:
-        """Returns when no call is being answered."""
-        await self._idle.wait()
