@@ -60,6 +60,14 @@ def classes_of(args: argparse.Namespace, ctx: Context) -> tuple[str, ...]:
     return check_classes(given)
 
 
+def one_person(args: argparse.Namespace, ctx: Context) -> None:
+    """Asks for one answer an image unless somebody said otherwise: a person alone can give no second one."""
+    origins = {key: value.origin for section, key, value in ctx.config.items() if section == "project"}
+    if args.workers_per_image is None and origins["workers_per_image"] == "default":
+        args.workers_per_image = args.max_workers_per_image = 1
+        ctx.out.note("one answer an image; with a team ask for more: --workers-per-image 3")
+
+
 def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
     """The campaign that flags and configuration describe.
 

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gandt.cli.campaign_flags import DEFAULT_OTHER, add_flags, ensure_project, spec_from
+from gandt.cli.campaign_flags import DEFAULT_OTHER, add_flags, ensure_project, one_person, spec_from
 from gandt.cli.context import Context
 from gandt.cli.digits import write_task
 from gandt.cli.loop import Loop, LoopResult, run_loop
@@ -63,6 +63,8 @@ def _one(args: argparse.Namespace, ctx: Context, folder: Path, wanted: tuple[int
         args.budget = 20.0 if args.budget is None else args.budget
         args.price_per_page = PRICE_USD if args.price_per_page is None else args.price_per_page
         args.round_size = 20 if args.round_size is None else args.round_size
+        if args.human:
+            one_person(args, inner)
         loop = Loop(
             sources=(str(folder / "images"),),
             spec=spec_from(args, inner),

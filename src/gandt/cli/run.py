@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 
 from gandt.cli import exit_codes
-from gandt.cli.campaign_flags import add_flags, ensure_project, spec_from
+from gandt.cli.campaign_flags import add_flags, ensure_project, one_person, spec_from
 from gandt.cli.context import Context
 from gandt.domain.errors import InvalidInput
 
@@ -35,6 +35,8 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
         raise InvalidInput(
             "no folder of images was named", field="DIR", reason="USAGE", fix="gandt run DIR --classes a,b"
         )
+    if not args.truth:
+        one_person(args, ctx)
     spec = spec_from(args, ctx)
     ensure_project(ctx.project_dir)
     result = run_loop(
