@@ -68,7 +68,7 @@ def bootstrap(
             service.settings,
             arguments=given,
             section=(sections or {}).get(service.name),
-            defaults={"data_dir": project / STATE_DIR},
+            defaults={"data_dir": project / STATE_DIR, **catalog.ON_ONE_MACHINE.get(service.name, {})},
         )
         for service in services
     }

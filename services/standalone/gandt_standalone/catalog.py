@@ -15,6 +15,9 @@ from gandt.runtime.settings import ServiceSettings, unknown_key
 NAMES = ("embedding", "vectorsearch", "selection", "aggregation", "jobcontroller", "labeling")
 """In start order: a service comes after those it calls, and people come last."""
 
+ON_ONE_MACHINE: dict[str, dict[str, object]] = {"jobcontroller": {"poll_seconds": 0.2}}
+"""Defaults where all services share a machine: asking our own labeling service how far it is costs a millisecond."""
+
 HTTP_NAMES = ("labeling",)
 """Those that speak HTTP: their endpoint is a URL, and browsers reach it."""
 

@@ -107,7 +107,7 @@ class EmbeddedServices:
             service.settings,
             arguments={**overrides, **({"config_file": self._config_file} if self._config_file else {})},
             section=self._sections.get(name),
-            defaults={"data_dir": self._data_dir},
+            defaults={"data_dir": self._data_dir, **catalog.ON_ONE_MACHINE.get(name, {})},
         ).model_copy(update=_LOCAL if name in catalog.HTTP_NAMES else {**_LOCAL, **_PRIVATE})
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         app = service.bootstrap(settings, self._peers)
