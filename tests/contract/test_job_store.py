@@ -339,7 +339,7 @@ def test_embedding_jobs(store: JobStore) -> None:
     job = EmbeddingJob("e1", EmbeddingState.RUNNING, "m", "col", 5)
     assert store.create_embedding_job(job, "q") == job
     assert store.create_embedding_job(replace(job, embedding_job_id="e2"), "q") == job
-    bad = RejectedFile("s3://x", "IMAGE_DAMAGED", "cut off")
+    bad = RejectedFile("s3://x", "IMAGE_TRUNCATED", "cut off")
     store.advance_embedding_job("e1", 3, [("a", bad)])
     store.advance_embedding_job("e1", 1, [("a", bad)])
     assert store.running_embedding_jobs() == ["e1"]

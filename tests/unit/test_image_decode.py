@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from gandt.adapters.image_decode import ImageDecoder, check_image, fit
+from gandt.adapters.image_decode import ImageDecoder, ImageInfo, fit
 from gandt.domain.embedding import Preprocessing
 from gandt.domain.errors import InvalidInput
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_used_is_refused_with_its_cause(data: bytes, expected: st
 
 def test_heic_says_what_to_do() -> None:
     with pytest.raises(InvalidInput, match="convert it to JPEG"):
-        check_image(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+        ImageDecoder().decode(b"\0\0\0\x18ftypheic" + b"\0" * 40)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -163,16 +163,14 @@ def test_limits_are_checked_before_decoding() -> None:
     data = encoded(PICTURE, "PNG")
     assert reason(data, max_image_bytes=len(data) - 1) == "IMAGE_TOO_LARGE"
     assert reason(data, max_pixels=40 * 60 - 1) == "IMAGE_TOO_MANY_PIXELS"
-    assert check_image(data, max_pixels=40 * 60).width == 60
-    # The header is all that is read: the pixels are missing, and it still says what it is.
-    info = check_image(encoded(PICTURE, "JPEG")[:-200])
-    assert (info.format, info.width, info.height) == ("JPEG", 60, 40)
+    assert ImageDecoder(max_pixels=40 * 60).inspect(data)[0] == ImageInfo("PNG", 60, 40)
 
 
 def test_large_photos_are_decoded_scaled_by_the_image_alone() -> None:
     pixels = np.kron(COLORS, np.ones((30, 30, 1), np.uint8))  # 1800 x 1200
     photo = encoded(Image.fromarray(pixels), "JPEG", quality=95)
-    scaled = ImageDecoder(min_side=512).decode(photo)
+    info, scaled = ImageDecoder(min_side=512).inspect(photo)
+    assert info == ImageInfo("JPEG", 1800, 1200)
     assert scaled.size == (900, 600)
     assert ImageDecoder(min_side=1024).decode(photo).size == (1800, 1200)
     whole = Image.fromarray(pixels).resize(scaled.size)

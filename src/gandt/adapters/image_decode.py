@@ -55,6 +55,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -76,33 +77,22 @@ _BROKEN = (
     Image.DecompressionBombError,  # a frame larger than its file says
     UserWarning,  # under a filter that turns warnings into errors
 )
-_HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"heif")
 _OTHERS = ((b"%PDF", "PDF"), (b"8BPS", "Photoshop"), (b"<svg", "SVG"), (b"<?xml", "XML or SVG"))
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the header says.
+    """What a file says of its image.
 
     Attributes:
         format: `JPEG`, `PNG`, `WEBP`, `GIF`, `BMP`, `TIFF` or `AVIF`.
-        width, height: pixels as stored, before the EXIF orientation is applied.
+        width, height: pixels in full size, upright.
     """
 
     format: str
     width: int
     height: int
-
-
-def check_image(data: bytes, max_image_bytes: int = MAX_IMAGE_BYTES, max_pixels: int = MAX_PIXELS) -> ImageInfo:
-    """Reads the header alone and says whether the image may be decoded.
-
-    Raises:
-        InvalidInput: IMAGE_EMPTY, IMAGE_TOO_LARGE (bytes), IMAGE_TOO_MANY_PIXELS, IMAGE_FORMAT_UNSUPPORTED,
-            NOT_AN_IMAGE, IMAGE_TRUNCATED or IMAGE_BROKEN.
-    """
-    with _open(data, max_image_bytes, max_pixels) as image:
-        return ImageInfo(image.format or "", image.width, image.height)
 
 
 class ImageDecoder:
@@ -130,16 +120,25 @@ class ImageDecoder:
         """The image in mode RGB, upright; large JPEGs smaller than stored. Thread-safe.
 
         Raises:
-            InvalidInput: as `check_image`, and for pixels that cannot be read.
+            InvalidInput: IMAGE_EMPTY, IMAGE_TOO_LARGE (bytes), IMAGE_TOO_MANY_PIXELS, IMAGE_FORMAT_UNSUPPORTED,
+                NOT_AN_IMAGE, IMAGE_TRUNCATED or IMAGE_BROKEN.
         """
+        return self.inspect(data)[1]
+
+    def inspect(self, data: bytes) -> tuple[ImageInfo, Image.Image]:
+        """What the file says, and the image as `decode` gives it. Raises as `decode`."""
         with _open(data, self.max_image_bytes, self.max_pixels) as image:
+            width, height = image.size
             if image.format == "JPEG" and min(image.size) >= 2 * self.min_side:
                 image.draft(None, (self.min_side, self.min_side))
             try:
                 image.load()
             except _BROKEN as error:
                 raise _unreadable(error, data) from error
-            return _upright(_rgb(image), _orientation(image))
+            orientation = _orientation(image)
+            if orientation in _ON_ITS_SIDE:
+                width, height = height, width
+            return ImageInfo(image.format or "", width, height), _upright(_rgb(image), orientation)
 
     def from_pixels(self, pixels: NDArray[np.uint8]) -> Image.Image:
         """Pixels that a caller decoded, u8[H, W, 3], as an image.

@@ -36,7 +36,7 @@ def encoded(
     kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (40, 20), shade: int = 90, **how: object
 ) -> bytes:
     out = io.BytesIO()
-    Image.new(mode, size, shade if mode in ("L", "I;16") else tuple([shade] * len(mode))).save(out, kind, **how)
+    Image.new(mode, size, shade if mode in ("L", "F", "I;16") else tuple([shade] * len(mode))).save(out, kind, **how)
     return out.getvalue()
 
 
@@ -80,10 +80,11 @@ def test_each_bad_file_is_refused_alone(world: World) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(noise, "PNG")
     bad = {
         "empty.jpg": (b"", "IMAGE_EMPTY"),
-        "cut.png": (noise.getvalue()[: len(noise.getvalue()) // 2], "IMAGE_DAMAGED"),
+        "cut.png": (noise.getvalue()[: len(noise.getvalue()) // 2], "IMAGE_TRUNCATED"),
         "notes.txt": (b"buy milk", "NOT_AN_IMAGE"),
-        "bomb.png": (bomb(), "IMAGE_TOO_LARGE"),
-        "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "IMAGE_HEIC"),
+        "bomb.png": (bomb(), "IMAGE_TOO_MANY_PIXELS"),
+        "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "IMAGE_FORMAT_UNSUPPORTED"),
+        "float.tif": (encoded("TIFF", "F", shade=1), "IMAGE_FORMAT_UNSUPPORTED"),
         "huge.jpg": (b"x" * (MAX_IMAGE_BYTES + 1), "IMAGE_TOO_LARGE"),
     }
     for name, data in good.items():
@@ -94,7 +95,7 @@ def test_each_bad_file_is_refused_alone(world: World) -> None:
     last, refused = read_all(world, "s3://photos/in/")
     assert refused == {name: reason for name, (_, reason) in bad.items()}
     counts = last.summary
-    assert (counts.files, counts.added, counts.rejected) == (13, 7, 6)
+    assert (counts.files, counts.added, counts.rejected) == (14, 7, 7)
     assert last.done
     images, token, total = world.controller.catalog.list_images(0, "")
     assert (len(images), token, total) == (7, "", 7)
@@ -109,11 +110,12 @@ def test_each_bad_file_is_refused_alone(world: World) -> None:
 
 
 def test_thumbnails_are_small(world: World) -> None:
-    world.objects.put("s3://photos/big.jpg", encoded("JPEG", size=(1000, 700)))
+    world.objects.put("s3://photos/big.jpg", encoded("JPEG", size=(1000, 700), comment=b"mine"))
     read_all(world, "s3://photos/big.jpg")
     (image,), _, _ = world.controller.catalog.list_images(0, "")
     with Image.open(io.BytesIO(world.objects.get(image.thumbnail_uri))) as small:
         assert small.size == (320, 224)
+        assert "comment" not in small.info
     assert (image.width, image.height) == (1000, 700)
 
 

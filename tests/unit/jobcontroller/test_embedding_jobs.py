@@ -39,7 +39,7 @@ class Embedder:
                 raise BackendUnavailable("the embedding service is gone")
             self.asked.append(image.image_id)
             if image.image_id in self.broken:
-                error = InvalidInput("cut off", field="image", reason="IMAGE_DAMAGED")
+                error = InvalidInput("cut off", field="image", reason="IMAGE_TRUNCATED")
                 yield EmbedResult(image.image_id, sequence, error=error)
             else:
                 yield EmbedResult(image.image_id, sequence, np.ones(2, np.float32))
@@ -102,9 +102,9 @@ def test_bad_images_fail_alone_with_their_reason(store: SqlJobs) -> None:
     assert (done.state, done.embedded, done.failed) == (EmbeddingState.COMPLETED, COUNT - 3, 3)
     assert done.message == "3 images could not be embedded"
     assert [(r.uri, r.reason) for r in done.rejected] == [
-        ("s3://p/i01.png", "IMAGE_DAMAGED"),
+        ("s3://p/i01.png", "IMAGE_TRUNCATED"),
         ("s3://p/i03.png", "BAD_VECTOR"),
-        ("s3://p/i19.png", "IMAGE_DAMAGED"),
+        ("s3://p/i19.png", "IMAGE_TRUNCATED"),
     ]
     assert store.count_unembedded("images_1") == 3
 
