@@ -21,6 +21,7 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="GANDT_TOY__")
 
     port: int = 50099
+    database_url: str = ""
     max_batch: int = Field(default=32, ge=1, description="Images in one batch.")
 
 
@@ -110,6 +111,20 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings()
     assert settings.token == SecretStr("open sesame")
     assert "sesame" not in str(describe(settings)) + repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg://gandt:s3%40same@db:5432/gandt", "postgresql+psycopg://gandt:***@db:5432/gandt"),
+        ("postgresql+psycopg://gandt@db/gandt", "postgresql+psycopg://gandt@db/gandt"),
+        ("sqlite:////data/a@b.db", "sqlite:////data/a@b.db"),
+        ("http://127.0.0.1:19530", "http://127.0.0.1:19530"),
+    ],
+)
+def test_passwords_in_urls_are_not_shown(url: str, shown: str) -> None:
+    (line,) = (line for line in describe(Settings(database_url=url)) if line.key == "toy.database_url")
+    assert line.value == shown
 
 
 def test_optional_ports_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:

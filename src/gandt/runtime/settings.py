@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from gandt.domain.errors import InvalidInput, NotFound
 
 CONFIG_VARIABLE = "GANDT_CONFIG"
 MIB = 1 << 20
+_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")  # in a URL, as database_url has it
 
 S = TypeVar("S", bound="SectionSettings")
 
@@ -33,7 +35,7 @@ class SettingValue:
 
     Args:
         key: `<section>.<key>`.
-        value: as text; secrets as asterisks.
+        value: as text; secrets and passwords in URLs as asterisks.
         origin: `argument`, `environment NAME`, `FILE [section]` or `default`.
         description: what it is for, its unit and when to change it.
     """
@@ -269,7 +271,7 @@ def layered(
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(str(part) for part in value)
-    return "" if value is None else str(value)
+    return "" if value is None else _PASSWORD.sub(r"\1***@", str(value))
 
 
 def _files(config_file: Path | str | None) -> list[Path]:
