@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gandt.domain import paging
 from gandt.domain.aggregation.aggregate import Aggregation, Warm, aggregate
 from gandt.domain.aggregation.answer_table import AnswerTable, AnswerTableBuilder, Limits, concatenate
 from gandt.domain.aggregation.chunks import AnswerEncoder
@@ -86,11 +87,8 @@ class AggregationService:
         Raises:
             InvalidInput: a page size above 100.
         """
-        if not 0 <= page_size <= MAX_PAGE:
-            raise InvalidInput(f"page_size is {page_size}, it must be 0 to {MAX_PAGE}", field="page_size")
-        rest = [method for method in list_methods() if method.name > page_token]
-        page = rest[: page_size or DEFAULT_PAGE]
-        return page, page[-1].name if len(rest) > len(page) else ""
+        size = paging.page_size(page_size, DEFAULT_PAGE, MAX_PAGE)
+        return paging.page_by_name(list_methods(), lambda method: method.name, size, page_token)
 
     def aggregate(self, messages: Iterator[Message], deadline: Deadline) -> Iterator[Event]:
         """Aggregates streamed answers: progress, verdicts on every image, workers, then the summary.

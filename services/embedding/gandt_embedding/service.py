@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 
+from gandt.domain import paging
 from gandt.domain.embedding import (
     EmbedResult,
     ImageInput,
@@ -23,6 +24,7 @@ from gandt_embedding.pipeline import Outcome, Pipeline
 from gandt_embedding.stream import Stream
 
 MAX_PAGE = 100
+DEFAULT_PAGE = 50
 
 
 class EmbeddingService:
@@ -71,15 +73,10 @@ class EmbeddingService:
         """The loaded models by name, and the next page's token.
 
         Raises:
-            InvalidInput: a page size out of range, or a token that no page gave.
+            InvalidInput: a page size above 100.
         """
-        if not 0 <= page_size <= MAX_PAGE:
-            raise InvalidInput(
-                f"page_size is {page_size}, allowed are 0 to {MAX_PAGE}", field="page_size", reason="BAD_PAGE_SIZE"
-            )
-        if page_token:
-            raise InvalidInput("page_token is not one that a page gave", field="page_token", reason="BAD_PAGE_TOKEN")
-        return [self._running().model.info], ""
+        size = paging.page_size(page_size, DEFAULT_PAGE, MAX_PAGE)
+        return paging.page_by_name([self._running().model.info], lambda info: info.model_id, size, page_token)
 
     def embed(
         self, images: Sequence[ImageInput], model_id: str = "", deadline: Deadline = NO_DEADLINE

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from gandt.domain.errors import AlreadyExists, InvalidInput
+from gandt.domain import paging
+from gandt.domain.errors import AlreadyExists
 from gandt.domain.progress import Progress
 from gandt.domain.selection.filtering import LabeledVectors, check_filter, filter_pool
 from gandt.domain.selection.pool import Pool, unit_rows
@@ -75,13 +76,8 @@ class Selection:
         Raises:
             InvalidInput: a page size above 100.
         """
-        if page_size > MAX_PAGE:
-            raise InvalidInput(
-                f"page_size is {page_size}, at most {MAX_PAGE} are given", field="page_size", reason="BAD_PAGE_SIZE"
-            )
-        left = [info for info in listed() if info.name > page_token]
-        page = left[: page_size or DEFAULT_PAGE]
-        return page, page[-1].name if len(page) < len(left) else ""
+        size = paging.page_size(page_size, DEFAULT_PAGE, MAX_PAGE)
+        return paging.page_by_name(listed(), lambda info: info.name, size, page_token)
 
     def select(
         self, spec: SelectSpec, chunks: Iterator[InputChunk], deadline: Deadline

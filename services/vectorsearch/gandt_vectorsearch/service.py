@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from gandt.domain import paging
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.domain.filters import Filter
 from gandt.domain.near_duplicates import DEFAULT_THRESHOLD, check_threshold, find_near_duplicates
@@ -89,11 +90,8 @@ class VectorSearch:
         Raises:
             InvalidInput: page_size is over 1000.
         """
-        if page_size > 1000:
-            raise InvalidInput(f"page_size is {page_size}, at most 1000", field="page_size", reason="BAD_PAGE_SIZE")
-        size = page_size or 100
-        rest = [found for found in self._store.list_collections() if found.name > page_token]
-        return rest[:size], rest[size - 1].name if len(rest) > size else ""
+        size = paging.page_size(page_size, 100, 1000)
+        return paging.page_by_name(self._store.list_collections(), lambda found: found.name, size, page_token)
 
     def delete_collection(self, name: str) -> int:
         """Delete a collection and say how many items went with it. Raises NotFound."""

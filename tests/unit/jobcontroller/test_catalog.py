@@ -225,7 +225,7 @@ def test_pages_of_a_list_fit_together_and_foreign_tokens_are_refused(world: Worl
     for bad in ("junk", token):
         with pytest.raises(InvalidInput, match="page_token does not belong"):
             world.controller.catalog.list_labels("", "", False, 0, bad)
-    with pytest.raises(InvalidInput, match="at most 1000"):
+    with pytest.raises(InvalidInput, match="0 to 1000"):
         world.controller.catalog.list_images(1001, "")
 
 

@@ -10,9 +10,9 @@ from gandt.domain.catalog import KnownLabel, WorkerRecord
 from gandt.domain.datasets import Answer, AnswerState
 from gandt.domain.errors import GandtError, InvalidInput, NotFound
 from gandt.domain.labeling.outcomes import GivenLabel, Imported, RefusedLabel
+from gandt.domain.paging import key_of, page_size, token_after
 from gandt.domain.vectors import check_id
 from gandt_jobcontroller.service.naming import check_space, checked_labels, resolve
-from gandt_jobcontroller.service.paging import key_of, page_size, token_after
 from gandt_jobcontroller.service.parts import Parts
 
 IMPORTED_JOB = "imported"

@@ -10,9 +10,9 @@ from gandt.domain.catalog import LabelKind
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignState, checked
 from gandt.domain.labeling.rounds import Round
+from gandt.domain.paging import key_of, page_size, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.naming import check_space
-from gandt_jobcontroller.service.paging import key_of, page_size, token_after
 from gandt_jobcontroller.service.parts import Parts
 
 WATCH_SECONDS = 0.2  # between two looks at a version

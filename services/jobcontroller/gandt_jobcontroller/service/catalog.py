@@ -10,10 +10,10 @@ from gandt.domain.catalog import CatalogImage, KnownLabel, LabelKind, StoredLabe
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import GandtError, InvalidInput
 from gandt.domain.labeling.outcomes import GivenLabel, Imported, ImportReport, RefusedLabel
+from gandt.domain.paging import key_of, page_size, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.importing import ImageImport
 from gandt_jobcontroller.service.naming import checked_labels, resolve
-from gandt_jobcontroller.service.paging import key_of, page_size, token_after
 from gandt_jobcontroller.service.parts import Parts
 
 

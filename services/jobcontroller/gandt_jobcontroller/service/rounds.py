@@ -12,12 +12,12 @@ from gandt.domain.labeling.jobs import JobState, LabelingJob
 from gandt.domain.labeling.money import EXPECTED_REPEAT_SHARE, Money, Quote, quote
 from gandt.domain.labeling.outcomes import Aggregated, RoundCollected
 from gandt.domain.labeling.rounds import Round, RoundState
+from gandt.domain.paging import key_of, page_size, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.aggregating import aggregate_round
 from gandt_jobcontroller.service.campaigns import WATCH_SECONDS
 from gandt_jobcontroller.service.collecting import collect_job, poll_job
 from gandt_jobcontroller.service.launching import start_job, stop_job, submit_job
-from gandt_jobcontroller.service.paging import key_of, page_size, token_after
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.reconcile import close_collection
 from gandt_jobcontroller.service.selecting import select_round

@@ -1,27 +1,45 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Opaque page tokens: where a page ended, tied to the list that it is of."""
+"""Pages of lists: how long one is, and where the next begins."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from gandt.domain.errors import InvalidInput
+
+T = TypeVar("T")
 
 
 def page_size(asked: int, default: int, most: int) -> int:
     """The size to use; 0 means the default.
 
     Raises:
-        InvalidInput: more than `most`.
+        InvalidInput: not in 0 to `most`.
     """
-    if asked > most:
-        raise InvalidInput(
-            f"page_size is {asked}, at most {most} are returned", field="page_size", reason="OUT_OF_RANGE"
-        )
+    if not 0 <= asked <= most:
+        raise InvalidInput(f"page_size is {asked}, it must be 0 to {most}", field="page_size", reason="BAD_PAGE_SIZE")
     return asked or default
+
+
+def page_by_name(records: Iterable[T], name_of: Callable[[T], str], size: int, after: str) -> tuple[list[T], str]:
+    """A page of records that stand in the order of their names, and the token of the next; "" on the last.
+
+    Args:
+        size: from `page_size`.
+        after: the token, which is the last name of the page before; "" for the first page.
+
+    >>> page_by_name(["a", "b", "c"], str, 2, "")
+    (['a', 'b'], 'b')
+    >>> page_by_name(["a", "b", "c"], str, 2, "b")
+    (['c'], '')
+    """
+    rest = [record for record in records if name_of(record) > after]
+    page = rest[:size]
+    return page, name_of(page[-1]) if len(rest) > size else ""
 
 
 def token_after(listing: str, key: Any) -> str:
