@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every job store obeys; SQLite always, PostgreSQL where GANDT_TEST_POSTGRES_URL names an empty database."""
+"""What every job store obeys; SQLite always, PostgreSQL where its server is installed."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
 from gandt.adapters.sql_jobs import SqlJobs
 from gandt.adapters.sql_jobs_engine import HEAD
@@ -36,7 +34,6 @@ from gandt.domain.labeling.rounds import PageGroup, Pick, Round, RoundState, Tal
 from gandt.ports.job_store import JobStore
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
-POSTGRES = os.environ.get("GANDT_TEST_POSTGRES_URL", "")
 GROUP = PageGroup(("a", "b"), 3)
 
 
@@ -44,14 +41,7 @@ GROUP = PageGroup(("a", "b"), 3)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'state' / 'controller.db'}"
-    if not POSTGRES:
-        pytest.skip("GANDT_TEST_POSTGRES_URL is not set")
-    engine = create_engine(POSTGRES)
-    with engine.begin() as connection:
-        metadata.drop_all(connection)
-        connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
-    engine.dispose()
-    return POSTGRES
+    return str(request.getfixturevalue("postgres_database"))
 
 
 @pytest.fixture
