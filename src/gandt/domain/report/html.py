@@ -169,9 +169,9 @@ def _rounds(record: CampaignRecord) -> str:
             f"{found[r.number]:,}",
             f"{r.answers:,}",
             usd(r.cost_usd_micros),
-            r.explanation,
+            "as before" if before is not None and before.explanation == r.explanation else r.explanation,
         ]
-        for r in record.rounds
+        for before, r in zip([None, *record.rounds], record.rounds, strict=False)
     ]
     columns = ("round", "strategy", "images", "wanted", "answers", "cost", "why")
     return f"<section><h2>Rounds</h2>{_table(columns, rows, (0, 2, 3, 4, 5))}</section>"
