@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from gandt.adapters.local_files import LocalFiles
+from gandt.adapters.object_stores import open_objects
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.domain.aggregation.answer_table import Limits
-from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
 from gandt.wire.aggregation import SERVICE_NAME, add_servicer
@@ -27,20 +24,11 @@ def bootstrap(settings: Settings, peers: Peers) -> Application:  # noqa: ARG001 
     """
     meter = PrometheusMeter(METRICS)
     limits = Limits(settings.max_answers, settings.max_images, settings.max_workers, settings.max_classes)
-    service = AggregationService(StoredAnswers(_objects(settings)), meter, limits)
+    objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
+    service = AggregationService(StoredAnswers(objects), meter, limits)
     return Application(
         name="aggregation",
         grpc_service=SERVICE_NAME,
         register=lambda server, pool: add_servicer(AggregationServicer(service, pool), server),
         registry=meter.registry,
     )
-
-
-def _objects(settings: Settings) -> ObjectStore:
-    if settings.objects != "s3":
-        return LocalFiles(Path(settings.objects) if settings.objects else settings.data_dir / "objects")
-    import boto3  # only where S3 is configured: it costs a quarter of a second
-
-    from gandt.adapters.s3 import S3Objects
-
-    return S3Objects(boto3.client("s3", endpoint_url=settings.s3_endpoint_url or None))

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from gandt.adapters.image_decode import ImageDecoder
-from gandt.adapters.local_files import LocalFiles
+from gandt.adapters.object_stores import open_objects, open_s3
 from gandt.adapters.processors import processors
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.system_clock import SystemClock
@@ -44,7 +43,7 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
             fix="name the model that they are for, as in --model mobilenet_v2",
         )
     meter = PrometheusMeter(METRICS)
-    objects = _objects(settings)
+    objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
 
     def load() -> Pipeline:
         model = load_model(settings, objects)
@@ -99,22 +98,8 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _objects(settings: Settings) -> ObjectStore:
-    if settings.objects == "s3":
-        return _s3(settings)
-    return LocalFiles(Path(settings.objects) if settings.objects else settings.data_dir / "objects")
-
-
 def _weight_store(settings: Settings, objects: ObjectStore) -> ObjectStore:
     """Weights may lie in S3 also where the images do not."""
     if not settings.weights.startswith("s3://") or settings.objects == "s3" or objects.head(settings.weights):
         return objects
-    return _s3(settings)
-
-
-def _s3(settings: Settings) -> ObjectStore:
-    import boto3
-
-    from gandt.adapters.s3 import S3Objects
-
-    return S3Objects(boto3.client("s3", endpoint_url=settings.s3_endpoint_url or None))
+    return open_s3(settings.s3_endpoint_url)

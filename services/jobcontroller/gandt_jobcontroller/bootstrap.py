@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from gandt.adapters.local_embedding_jobs import LocalEmbeddingJobs
 from gandt.adapters.local_files import LocalFiles
+from gandt.adapters.object_stores import open_s3
 from gandt.adapters.pillow_images import PillowImages
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.sagemaker import SageMakerJobs, sagemaker_client
@@ -107,11 +108,7 @@ def _places(settings: Settings) -> Places:
 def _objects(settings: Settings) -> ObjectStore:
     if not settings.objects:
         return LocalFiles(settings.data_dir / "objects")
-    import boto3
-
-    from gandt.adapters.s3 import S3Objects
-
-    return S3Objects(boto3.client("s3", endpoint_url=None if settings.objects == "s3" else settings.objects))
+    return open_s3("" if settings.objects == "s3" else settings.objects)
 
 
 def _backend(settings: Settings, peers: Peers) -> Callable[[], Any]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gandt.adapters.local_files import LocalFiles
+from gandt.adapters.object_stores import open_s3
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.system_clock import SystemClock
 from gandt.domain.errors import InvalidInput, PermissionDenied
@@ -180,13 +182,7 @@ def _is_loopback(host: str) -> bool:
 
 def _objects(settings: Settings) -> ObjectStore:
     if settings.objects == "s3":
-        import boto3
-
-        from gandt.adapters.s3 import S3Objects
-
-        return S3Objects(boto3.client("s3", endpoint_url=settings.s3_endpoint_url or None))
-    from gandt.adapters.local_files import LocalFiles
-
+        return open_s3(settings.s3_endpoint_url)
     return LocalFiles(settings.objects_dir or settings.data_dir / "objects")
 
 

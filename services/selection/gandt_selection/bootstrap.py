@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import grpc.aio
 
-from gandt.adapters.local_files import LocalFiles
+from gandt.adapters.object_stores import open_objects
 from gandt.adapters.parquet_vectors import ParquetVectors
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.remote_vectors import RemoteVectors
 from gandt.adapters.spooled_rows import SpooledRows
 from gandt.adapters.system_clock import SystemClock
 from gandt.client.vectorsearch import VectorSearchClient
-from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
 from gandt.runtime.work_pool import WorkPool
@@ -28,7 +25,7 @@ from gandt_selection.settings import Settings
 def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
     """The service; it reads collections from the vector search service among its peers."""
     neighbors = peers or Peers.configured(settings.config_file)
-    objects = _objects(settings)
+    objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
     sources = Sources(
         collection=lambda name: RemoteVectors(VectorSearchClient(neighbors.connect("vectorsearch")), name),
         stored=lambda uri: ParquetVectors(objects, uri),
@@ -56,13 +53,3 @@ def assemble(sources: Sources, remembered: int = 64, close: Peers | None = None)
         close=close.close if close else lambda: None,
         registry=meter.registry,
     )
-
-
-def _objects(settings: Settings) -> ObjectStore:
-    if settings.objects == "s3":
-        import boto3
-
-        from gandt.adapters.s3 import S3Objects
-
-        return S3Objects(boto3.client("s3", endpoint_url=settings.s3_endpoint_url or None))
-    return LocalFiles(Path(settings.objects) if settings.objects else settings.data_dir / "objects")

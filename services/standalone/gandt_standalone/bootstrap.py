@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gandt.adapters.local_files import LocalFiles
+from gandt.adapters.object_stores import open_s3
 from gandt.client.connection import Target, Tls
 from gandt.domain.errors import BackendUnavailable
 from gandt.domain.images import split_uri
@@ -110,11 +111,7 @@ def objects_of(project: Path, uri: str) -> ObjectStore:
     own = LocalFiles(project / STATE_DIR / OBJECTS_DIR)
     if own.has_bucket(split_uri(uri)[0]):
         return own
-    import boto3  # only where S3 is asked for: it costs a quarter of a second
-
-    from gandt.adapters.s3 import S3Objects
-
-    return S3Objects(boto3.client("s3"))
+    return open_s3()
 
 
 def _local(
