@@ -30,7 +30,6 @@ from gandt.domain.labeling.job_output import JobOutput, Quarantined, ReadsObject
 from gandt.tables.answers import ANSWER_COLUMNS, write_answers
 from gandt.tables.files import write_rows
 
-HELP = "read Ground Truth output into a table (files)"
 COMPAT_COLUMNS = (
     "labelling_job_name",
     "labels_fname",

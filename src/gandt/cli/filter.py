@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gandt.domain.selection.records import DecisionBlock, FilterSpec, FilterSummary
     from gandt.domain.vectors import VectorSet
 
-HELP = "decide which images to leave unlabeled (files)"
 MIN_DISCARD = 0.1
 # What the original dies of or loses every image by: the data's fault and not the command line's.
 _COMPAT_REASONS = {"OTHER_LABEL_MISSING", "NO_WANTED_LABEL"}

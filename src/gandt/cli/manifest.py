@@ -26,8 +26,6 @@ from gandt.domain.labeling.manifest import (
 )
 from gandt.tables.files import check_columns, read_rows, replacing
 
-HELP = "write a Ground Truth input manifest (files)"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's flags."""

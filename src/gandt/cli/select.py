@@ -22,8 +22,6 @@ from gandt.domain.errors import InvalidInput
 if TYPE_CHECKING:
     from gandt.domain.selection.records import Pick, SelectResult, SelectSpec
 
-HELP = "pick the images to label next"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's flags."""

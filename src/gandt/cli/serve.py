@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from gandt.embedded.attach import ServeInfo
     from gandt.runtime.hosting import Addresses
 
-HELP = "run the services"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the verb's flags."""

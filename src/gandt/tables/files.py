@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 import itertools
 import json
 import os
@@ -322,10 +321,3 @@ def _write_parquet(target: Any, columns: Sequence[str], rows: Iterable[Mapping[s
 
 def _parquet_cell(value: Any) -> Any:
     return "|".join(str(part) for part in value) if isinstance(value, list | tuple) else value
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A table as CSV text, for objects that are written elsewhere."""
-    stream = io.StringIO()
-    _write_csv(stream, columns, rows)
-    return stream.getvalue()
