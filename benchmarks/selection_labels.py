@@ -4,7 +4,7 @@
     python benchmarks/selection_labels.py digits|hog|clothing [--strategies a,b] [--seeds 10] [--batch 20]
 
 `digits` are scikit-learn's 1,797 handwritten digits as 64 pixels, `hog` the same as small gradient histograms,
-`clothing` the MobileNetV2 vectors of ../shared/data. Seed s looks for class s modulo 10. The uniform expectation is
+`clothing` the MobileNetV2 vectors of GANDT_SHARED_DIR. Seed s looks for class s modulo 10. The uniform expectation is
 exact: k (N + 1) / (K + 1) draws for k of K targets among N.
 """
 

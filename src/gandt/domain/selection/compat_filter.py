@@ -6,7 +6,7 @@ the other label. The largest threshold above which at least the asked share of t
 larger count are discarded.
 
 Source:
-    filter_by_similarity of the original package; ../shared golden cases captured from it.
+    filter_by_similarity of the original package; tests/golden compares with cases captured from it.
 """
 
 from __future__ import annotations
