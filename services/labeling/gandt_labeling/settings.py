@@ -23,6 +23,10 @@ class Settings(ServiceSettings):
     metrics_port: int | None = Field(
         default=9056, ge=0, le=65535, description="Prometheus /metrics; 0 takes a free one, empty turns it off."
     )
+    token: SecretStr | None = Field(
+        default=None,
+        description="Operator's token, which POST /api/invites needs. Empty: made once and kept in data_dir.",
+    )
     public_url: str = Field(
         default="",
         description="Origin under which workers reach the service, https://label.example.org; set it behind a proxy.",
