@@ -27,6 +27,9 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     if args.action == "forget":
         if not args.worker:
             raise InvalidInput("no worker was named", field="ID", reason="USAGE", fix="gandt workers forget ID")
+        if args.dry_run:
+            ctx.out.summary({"dry_run": True, "worker_id": args.worker}, f"would forget {args.worker}")
+            return exit_codes.DONE
         if not args.yes:
             raise GandtError(
                 f"forgetting {args.worker} cannot be undone", reason="NEEDS_YES", fix="run it again with --yes"
