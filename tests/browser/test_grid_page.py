@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 import mimetypes
-import shutil
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -18,8 +17,6 @@ from gandt_labeling.liquid_pages import LiquidPages
 from gandt_labeling.service.ports import FrameRequest
 
 pytestmark = pytest.mark.browser
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PACKAGE = files("gandt_labeling")
 GRID = PACKAGE.joinpath("templates/grid.liquid.html").read_text()
 PORTAL = """<!doctype html><title>portal</title><script>
@@ -84,20 +81,10 @@ class Site:
         return dict(message["answer"])
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    with sync_api.sync_playwright() as playwright:
-        instance = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield instance
-        instance.close()
-
-
 @pytest.fixture
-def site(browser: Any) -> Iterator[Site]:
+def site(chromium: Any) -> Iterator[Site]:
     pages, image = LiquidPages(), picture()
-    context = browser.new_context(viewport={"width": 1100, "height": 800})
+    context = chromium.new_context(viewport={"width": 1100, "height": 800})
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
