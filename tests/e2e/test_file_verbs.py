@@ -36,7 +36,7 @@ def test_select_dedupe_and_filter(work: Path) -> None:
     vectors, labeled = str(work / "vectors.parquet"), str(work / "labeled.csv")
     flags = ["--labeled", labeled, "--vectors", vectors]
     picks = gandt(
-        "select", *flags, "--strategy", "find-more", "--target", "upright", "--other-label", "level",
+        "select", *flags, "--strategy", "find-more", "--target", "three", "--other-label", "other",
         "--count", "8", "--seed", "3", "-o", str(work / "picks.csv"), "--json",
     )  # fmt: skip
     assert picks.returncode == 0, picks.stderr
@@ -48,7 +48,7 @@ def test_select_dedupe_and_filter(work: Path) -> None:
     assert groups.returncode == 0, groups.stderr
     assert len(rows(work / "groups.csv")) == 40
     for rule in (["--discard", "0.5"], ["--max-loss", "0.1"], ["--compat", "--min-discard", "0.1"]):
-        done = gandt("filter", *flags, "--other-label", "level", *rule, "-o", str(work / "decisions.csv"))
+        done = gandt("filter", *flags, "--other-label", "other", *rule, "-o", str(work / "decisions.csv"))
         assert done.returncode in (0, 4), done.stderr
         decisions = rows(work / "decisions.csv")
         assert len(decisions) == 40 - 5

@@ -48,8 +48,8 @@ def run_under_fire(folder: Path, seed: int) -> None:
         insist(lambda: controller.import_labels(seeds, LabelKind.SEED, False))
         spec = CampaignSpec(
             name="fire",
-            classes=("upright", "level"),
-            target_labels=("upright",),
+            classes=("three", "other"),
+            target_labels=("three",),
             budget_usd_micros=50_000_000,
             price_per_page_usd_micros=36_000,
             round_size=15,
@@ -112,7 +112,7 @@ def check_answers(controller: JobControllerClient, campaign_id: str, workers: Wo
 def check_labels(server: Server, controller: JobControllerClient, campaign_id: str, workers: Workers) -> None:
     """The final labels are those of an offline aggregation of the acknowledged answers."""
     answers = [Answer(image, worker, labels) for (image, worker), labels in sorted(workers.acknowledged.items())]
-    spec = AggregateSpec(method="majority", classes=("upright", "level", "Other"))
+    spec = AggregateSpec(method="majority", classes=("three", "other"))
     with connect(server.url("aggregation"), service="aggregation") as channel:
         offline = AggregationClient(channel).aggregate(answers, spec)
     expected = {item.image_id: set(item.labels) for item in offline.items}

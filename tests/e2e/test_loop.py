@@ -28,8 +28,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_command(folder: Path) -> list[str]:
     return [
-        "run", str(folder / "photos"), "--project", str(folder), "--classes", "upright,level", "--target", "upright",
-        "--other-label", "level", "--seed-labels", str(folder / "labeled.csv"), "--truth", str(folder / "truth.csv"),
+        "run", str(folder / "photos"), "--project", str(folder), "--classes", "three,other", "--target", "three",
+        "--other-label", "other", "--seed-labels", str(folder / "labeled.csv"), "--truth", str(folder / "truth.csv"),
         "--budget", "30", "--price-per-page", "0.036", "--round-size", "20", "--max-rounds", "3", "--json",
     ]  # fmt: skip
 

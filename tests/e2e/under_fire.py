@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gandt.client.labeling_operator import create_invite
 from gandt.client.labeling_portal import PortalClient
@@ -164,18 +164,21 @@ class Workers:
 
 
 def pictures(folder: Path, count: int, wanted: int, seed: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Small distinct images of two kinds; gives truth and seeds by file name."""
+    """Handwritten digits: threes, which are wanted, and others; gives truth and seeds by file name."""
     import numpy as np
     from PIL import Image
+    from sklearn.datasets import load_digits
 
     folder.mkdir(parents=True, exist_ok=True)
+    digits = load_digits()
     draw = np.random.default_rng(seed)
+    threes = draw.permutation(np.flatnonzero(digits.target == 3))[:wanted]
+    others = draw.permutation(np.flatnonzero(digits.target != 3))[: count - wanted]
     truth = {}
-    for number in range(count):
-        stripes = np.tile((np.arange(48) // 6 % 2 * 160).astype(np.uint8), (48, 1))
-        pixels: Any = (stripes if number < wanted else stripes.T) + draw.integers(0, 90, (48, 48)).astype(np.uint8)
+    for number, index in enumerate([*threes, *others]):
         name = f"picture-{number:03}.png"
-        Image.fromarray(pixels).save(folder / name)
-        truth[name] = "level" if number >= wanted else "upright"
+        pixels = (255 - digits.images[index] * (255 / 16)).round().astype(np.uint8)
+        Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(folder / name)
+        truth[name] = "three" if number < wanted else "other"
     known = {n: t for i, (n, t) in enumerate(truth.items()) if i in (0, 1, wanted, wanted + 1, wanted + 2)}
     return truth, known

@@ -27,6 +27,7 @@ from gandt.domain.errors import (
     NotFound,
     PermissionDenied,
     Unauthenticated,
+    Unimplemented,
     WrongState,
 )
 from gandt.domain.images import join_uri
@@ -34,7 +35,7 @@ from gandt.ports.object_store import ObjectInfo
 from gandt_labeling import aws_chunked, s3_listing
 from gandt_labeling.byte_ranges import parse_range
 from gandt_labeling.sigv4 import UNSIGNED, Signed
-from gandt_labeling.web import TooLarge, Web, in_thread, log, read_body
+from gandt_labeling.web import Web, in_thread, log, read_body
 
 # Query parameters that select another operation, which we do not have.
 _OTHER_OPERATIONS = {
@@ -43,10 +44,6 @@ _OTHER_OPERATIONS = {
 }  # fmt: skip
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _CODES = {"InvalidSignatureException": "SignatureDoesNotMatch", "UnrecognizedClientException": "InvalidAccessKeyId"}
-
-
-class _NotImplemented(InvalidInput):
-    default_reason = "NotImplemented"
 
 
 def routes(web: Web) -> list[Route]:
@@ -76,12 +73,12 @@ async def _dispatch(web: Web, request: Request, bucket: str, key: str) -> Respon
     signed = web.verify(request, "s3", body)
     query = dict(parse_qsl(request.scope["query_string"].decode("ascii"), keep_blank_values=True))
     if not bucket:
-        raise _NotImplemented("listing buckets is not served here")
+        raise Unimplemented("listing buckets is not served here")
     if not _BUCKET.fullmatch(bucket):
         raise InvalidInput(f"{bucket!r} is not a bucket's name", reason="InvalidBucketName")
     others = _OTHER_OPERATIONS & query.keys()
     if others or request.method == "POST":
-        raise _NotImplemented(f"{request.method} with {', '.join(sorted(others)) or 'a form'} is not served here")
+        raise Unimplemented(f"{request.method} with {', '.join(sorted(others)) or 'a form'} is not served here")
     if not key:
         return await _on_bucket(web, request.method, bucket, query)
     match request.method:
@@ -103,7 +100,7 @@ async def _on_bucket(web: Web, method: str, bucket: str, query: dict[str, str]) 
         case "GET" if query.get("list-type") == "2":
             return _xml(await in_thread(s3_listing.list_objects, web.objects, bucket, query))
         case _:
-            raise _NotImplemented("on a bucket only HEAD, PUT and ListObjectsV2 are served here")
+            raise Unimplemented("on a bucket only HEAD, PUT and ListObjectsV2 are served here")
 
 
 def _get(web: Web, request: Request, uri: str, head: bool) -> Response:
@@ -137,7 +134,7 @@ async def _put(web: Web, request: Request, uri: str, body: bytes, signed: Signed
     headers = dict(request.headers.items())
     refused = {"x-amz-copy-source", "if-match", "if-none-match"} & headers.keys()
     if refused:
-        raise _NotImplemented(f"PUT with {', '.join(sorted(refused))} is not served here")
+        raise Unimplemented(f"PUT with {', '.join(sorted(refused))} is not served here")
     promised = headers.get("x-amz-content-sha256", UNSIGNED)
     if promised.startswith("STREAMING-") or "aws-chunked" in headers.get("content-encoding", ""):
         with_signatures = signed if promised.startswith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD") else None
@@ -146,7 +143,7 @@ async def _put(web: Web, request: Request, uri: str, body: bytes, signed: Signed
     elif promised != UNSIGNED and promised != hashlib.sha256(body).hexdigest():
         raise InvalidInput("the body does not match x-amz-content-sha256", reason="XAmzContentSHA256Mismatch")
     if len(body) > web.max_object_bytes:
-        raise TooLarge(f"objects may have {web.max_object_bytes} bytes here", reason="EntityTooLarge")
+        raise InvalidInput(f"objects may have {web.max_object_bytes} bytes here", reason="BODY_TOO_LARGE")
     checked = aws_chunked.check_checksums(body, headers)
     kind = headers.get("content-type", "application/octet-stream")
     info = await in_thread(web.objects.put, uri, body, kind)
@@ -161,9 +158,9 @@ def _refusal(error: GandtError, bucket: str, key: str) -> Response:
     match error:
         case NotFound():
             status, code = 404, "NoSuchKey"
-        case _NotImplemented():
+        case Unimplemented():
             status, code = 501, "NotImplemented"
-        case TooLarge():
+        case InvalidInput() if error.reason == "BODY_TOO_LARGE":
             status, code = 413, "EntityTooLarge"
         case InvalidInput() if error.reason == "InvalidRange":
             status, code = 416, "InvalidRange"

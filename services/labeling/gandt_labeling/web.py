@@ -97,17 +97,11 @@ class Web:
         return self.verifier.verify(call, service, hashlib.sha256(body).hexdigest(), self.clock.now())
 
 
-class TooLarge(InvalidInput):
-    """A body over its cap; the connection is closed after the answer."""
-
-    default_reason = "BODY_TOO_LARGE"
-
-
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body.
 
     Raises:
-        TooLarge: more than `limit` bytes; the rest is not read.
+        InvalidInput: BODY_TOO_LARGE, more than `limit` bytes; the rest is not read.
     """
     declared = request.headers.get("content-length", "")
     chunks, size = [], int(declared) if declared.isdigit() else 0
@@ -120,7 +114,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             chunks.append(chunk)
         else:
             return b"".join(chunks)
-    raise TooLarge(f"the body is larger than {limit} bytes", field="body")
+    raise InvalidInput(f"the body is larger than {limit} bytes", field="body", reason="BODY_TOO_LARGE")
 
 
 async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -131,7 +125,7 @@ async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> 
 def error_response(error: GandtError, headers: Mapping[str, str] | None = None) -> Response:
     """A domain error as the portal's JSON: `{"error": {"reason", "message", "fix"}}`."""
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
-    if isinstance(error, TooLarge):
+    if error.reason == "BODY_TOO_LARGE":
         status = 413
     body = {"error": {"reason": error.reason, "message": error.message, "fix": error.fix}}
     extra = dict(headers or {})
