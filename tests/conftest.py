@@ -20,14 +20,9 @@ SHARED = Path(os.environ.get("GANDT_SHARED_DIR", ROOT.parent / "shared"))
 
 
 def golden_cases(name: str) -> list[Any]:
-    """Cases of a golden file as pytest params; one skipped param with the reason when the file is absent."""
-    path = SHARED / "golden" / f"{name}.json"
-    if not path.exists():
-        return [
-            pytest.param(None, marks=pytest.mark.skip(reason=f"golden cases are not here: shared/golden/{name}.json"))
-        ]
-    cases = json.loads(path.read_text())["cases"]
-    return [pytest.param(case, id=case["name"]) for case in cases]
+    """Cases of a golden file as pytest params."""
+    path = ROOT / "tests" / "golden" / "cases" / f"{name}.json"
+    return [pytest.param(case, id=case["name"]) for case in json.loads(path.read_text())["cases"]]
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,8 @@ def error_classes() -> dict[str, str]:
 
 def template(node: ast.AST | None) -> str:
     """The text of a string, with what is filled in shown as `{...}`; "" when it is made elsewhere."""
+    if isinstance(node, ast.IfExp):
+        return template(node.body) or template(node.orelse)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -82,8 +84,14 @@ def collect() -> dict[str, dict[str, Any]]:
 def _add(reasons: dict[str, dict[str, Any]], node: ast.Call, name: str, classes: dict[str, str]) -> None:
     keywords = {k.arg: k.value for k in node.keywords if k.arg}
     given = keywords.get("reason")
-    reason = template(given) if given is not None else classes[name]
-    if not reason or not reason.isupper():
+    for branch in (given.body, given.orelse) if isinstance(given, ast.IfExp) else (given,):
+        _note(reasons, template(branch) if branch is not None else classes[name], node, name, keywords)
+
+
+def _note(
+    reasons: dict[str, dict[str, Any]], reason: str, node: ast.Call, name: str, keywords: dict[str, ast.expr]
+) -> None:
+    if not reason.isupper():
         return
     entry = reasons.setdefault(reason, {"errors": set(), "texts": set(), "fixes": set()})
     entry["errors"].add(name)

@@ -22,7 +22,6 @@ from gandt.runtime.peers import Peers
 from gandt_labeling.app import build_app
 from gandt_labeling.lambdas.process_lambdas import ProcessLambdas
 from gandt_labeling.liquid_pages import LiquidPages
-from gandt_labeling.portal import invite_url
 from gandt_labeling.service.engine import Engine
 from gandt_labeling.service.jobs import Home, LabelingJobs
 from gandt_labeling.service.leases import Leases
@@ -88,11 +87,6 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         not_found_as_validation=settings.not_found_as_validation,
     )
 
-    def warm_up() -> None:
-        engine.start()
-        if address.origin():
-            _log.info("workers: %s", invite_url(settings.public_url or address.origin(), workers.invite()))
-
     def close() -> None:
         engine.begin_stop()
         lambdas.close()  # the engine may be waiting for one
@@ -104,7 +98,7 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
     return Application(
         name="labeling",
         http=build_app(web, address.seen_at, loopback_only=verifier is None),
-        warm_up=warm_up,
+        warm_up=engine.start,
         close=close,
         registry=meter.registry,
     )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
+from gandt.cli.paths import shown_path
 from gandt.domain.errors import GandtError, InvalidInput
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _of_project(args: argparse.Namespace, ctx: Context) -> tuple[list[DuplicateG
     )
     if not report.groups:
         raise GandtError("the project has no embedded images", reason="NOTHING_TO_DO", fix="run gandt ingest DIR first")
-    paths = {image.image_id: image.uris[0] for image in controller.list_images() if image.uris}
+    paths = {image.image_id: shown_path(image.image_id, image.uris) for image in controller.list_images()}
     return list(report.groups), lambda image_id: paths.get(image_id, image_id)
 
 

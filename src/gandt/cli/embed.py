@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SUFFIX = ".parquet"
 HOG = "hog"
 
+HAS_DRY_RUN = True
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""

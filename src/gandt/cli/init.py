@@ -15,6 +15,8 @@ from gandt.cli.configuration import KEYS
 from gandt.cli.context import Context
 from gandt.domain.errors import AlreadyExists
 
+HAS_DRY_RUN = True
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", metavar="DIR", help="folders of images, for gandt ingest")

@@ -13,6 +13,8 @@ from gandt.cli.context import Context
 from gandt.cli.output import usd
 from gandt.domain.errors import GandtError
 
+HAS_DRY_RUN = True
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round", default="", metavar="ID", help="round (default: the newest)")
@@ -39,12 +41,13 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
             fix="start gandt serve in this project and run the command again",
         )
     job = client.create_labeling_job(args.round)
-    values = {"job_name": job.job_name, "pages": job.pages, "images": job.images, "work_url": job.work_url}
+    link = job.work_url and not args.truth and ctx.invite()[1]
+    values = {"job_name": job.job_name, "pages": job.pages, "images": job.images, "work_url": link or job.work_url}
     if args.truth:
         from gandt.cli.simulated import simulate_until
 
         simulate_until(ctx, client, args.truth, lambda: client.get_labeling_job(job.job_name).state.is_final)
         ctx.out.summary(values, f"{job.job_name} is labeled by simulated workers; next: gandt collect")
         return exit_codes.DONE
-    ctx.out.summary(values, f"{job.job_name}: {job.images} images on {job.pages} pages; label at {job.work_url}")
+    ctx.out.summary(values, f"{job.job_name}: {job.images} images on {job.pages} pages; label at {link}")
     return exit_codes.WAITING

@@ -160,8 +160,12 @@ def _run(verb: str, rest: list[str], out: Output) -> int:
         hint = f"did you mean gandt {near[0]}?" if near else "gandt --help lists the verbs"
         raise InvalidInput(f"there is no verb {verb!r}", reason="UNKNOWN_VERB", fix=hint)
     args = build_parser(verb).parse_args(rest)
-    out.__init__(args.json, args.quiet, args.verbose, not args.no_progress, not args.no_color)  # type: ignore[misc]
+    out.configure(args.quiet, args.verbose, not args.no_progress)
     module = importlib.import_module(f"gandt.cli.{verb}")
+    if args.dry_run and not getattr(module, "HAS_DRY_RUN", False):
+        raise InvalidInput(
+            f"gandt {verb} has no --dry-run", field="dry_run", reason="USAGE", fix="nothing was done; run it without"
+        )
     with Context.of(args, out) as ctx:
         return int(module.run(args, ctx))
 

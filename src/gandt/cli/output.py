@@ -21,26 +21,21 @@ class Output:
 
     Args:
         as_json: print one summary object on stdout and nothing else there.
-        quiet: no notes and no progress; warnings and errors stay.
-        verbose: also print details.
-        progress: draw progress; only on a terminal.
         color: color errors and warnings; only on a terminal and without NO_COLOR.
     """
 
-    def __init__(
-        self,
-        as_json: bool = False,
-        quiet: bool = False,
-        verbose: bool = False,
-        progress: bool = True,
-        color: bool = True,
-    ) -> None:
-        terminal = sys.stderr.isatty()
-        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self._progress = progress and not quiet and terminal
-        self._color = color and terminal and "NO_COLOR" not in os.environ
+    def __init__(self, as_json: bool = False, color: bool = True) -> None:
+        self._terminal = sys.stderr.isatty()
+        self.as_json, self.quiet, self.verbose = as_json, False, False
+        self._progress = self._terminal
+        self._color = color and self._terminal and "NO_COLOR" not in os.environ
         self._drawn, self._last, self._stage = False, 0.0, ""
         self.warnings: list[str] = []
+
+    def configure(self, quiet: bool, verbose: bool, progress: bool) -> None:
+        """Takes the flags that are known only once the verb is parsed."""
+        self.quiet, self.verbose = quiet, verbose
+        self._progress = progress and not quiet and self._terminal
 
     def summary(self, values: Mapping[str, Any], human: str = "") -> None:
         """The verb's one result: a JSON object on stdout with --json, else `human` (or the values) on stderr."""

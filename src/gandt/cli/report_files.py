@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gandt.cli.context import Context
+from gandt.cli.paths import shown_path
 from gandt.domain.datasets import Arm, LabelStatus
 from gandt.domain.images import split_uri
 from gandt.domain.report.figures import CampaignRecord, Figures, LabeledPick, RoundRecord, WorkerRecord, figures_of
@@ -87,7 +88,7 @@ def collect(
             picks.append(
                 LabeledPick(
                     image_id=pick.image_id,
-                    path=label.uris[0] if label.uris else pick.image_id,
+                    path=shown_path(pick.image_id, label.uris),
                     labels=label.labels,
                     confidence=label.confidence,
                     status=LabelStatus(label.status),

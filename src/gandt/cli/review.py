@@ -11,6 +11,7 @@ import argparse
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
+from gandt.cli.paths import shown_path
 from gandt.domain.datasets import join_labels
 
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     doubtful.sort(key=lambda label: (label.confidence, label.image_id))
     rows = [
         [
-            label.uris[0] if label.uris else label.image_id,
+            shown_path(label.image_id, label.uris),
             join_labels(label.labels),
             label.status,
             label.confidence,
@@ -47,6 +48,14 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
         for label in doubtful
     ]
     ctx.out.table(("image", "label", "status", "confidence", "agree"), rows)
-    found = [{"image": x.image_id, "label": join_labels(x.labels), "status": x.status} for x in doubtful]
+    found = [
+        {
+            "image": shown_path(x.image_id, x.uris),
+            "image_id": x.image_id,
+            "label": join_labels(x.labels),
+            "status": x.status,
+        }
+        for x in doubtful
+    ]
     ctx.out.summary({"doubtful": found}, f"{len(doubtful)} labels are in doubt")
     return exit_codes.DONE if doubtful else exit_codes.NOTHING

@@ -11,11 +11,18 @@ same command goes on where it was. Running it again after an interruption loses 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from gandt.cli import exit_codes
 from gandt.cli.campaign_flags import add_flags, ensure_project, one_person, spec_from
 from gandt.cli.context import Context
+from gandt.cli.output import usd
 from gandt.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from gandt.domain.labeling.campaigns import CampaignSpec
+
+HAS_DRY_RUN = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +45,8 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     if not args.truth:
         one_person(args, ctx)
     spec = spec_from(args, ctx)
+    if args.dry_run:
+        return _dry_run(spec, list(sources), ctx)
     ensure_project(ctx.project_dir)
     result = run_loop(
         ctx,
@@ -52,3 +61,25 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     )
     ctx.out.summary(result.to_json(), "\n".join(result.lines()))
     return result.exit_code or exit_codes.DONE
+
+
+def _dry_run(spec: CampaignSpec, sources: list[str], ctx: Context) -> int:
+    """Says what would be asked of people at most, by round."""
+    from gandt.domain.labeling.money import quote
+
+    worst = quote(spec.round_size, spec.workers_per_image, spec.max_workers_per_image, spec.group_size, spec.prices)
+    ctx.out.summary(
+        {
+            "dry_run": True,
+            "sources": sources,
+            "classes": list(spec.space.classes),
+            "target_labels": list(spec.target_labels),
+            "round_size": spec.round_size,
+            "max_answers_a_round": worst.max_answers,
+            "max_cost_usd_a_round": worst.max_cost / 1e6,
+            "budget_usd": spec.budget_usd_micros / 1e6,
+        },
+        f"would read {', '.join(sources)} and ask about {spec.round_size} images a round, at most {worst.max_answers} "
+        f"answers for {usd(worst.max_cost)}, within a budget of {usd(spec.budget_usd_micros)}; nothing was done",
+    )
+    return exit_codes.DONE

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 def truth_by_id(client: JobControllerClient, path: str) -> dict[str, tuple[str, ...]]:
     """True labels of the catalog's images; names that fit no image were reported at the import."""
     named = read_gold(path)
-    known: dict[str, tuple[str, ...]] = {}
+    images: dict[str, set[str]] = {}
     for image in client.list_images():
-        names = [image.image_id, *image.uris, *(suffix for uri in image.uris for suffix in suffixes(uri))]
-        found = next((named[name] for name in names if name in named), None)
-        if found is not None:
-            known[image.image_id] = found
-    return known
+        for name in (image.image_id, *image.uris, *(suffix for uri in image.uris for suffix in suffixes(uri))):
+            images.setdefault(name, set()).add(image.image_id)
+    # a name that fits several images was refused at the import
+    return {ids.copy().pop(): labels for name, labels in named.items() if len(ids := images.get(name, set())) == 1}
 
 
 def suffixes(uri: str) -> list[str]:

@@ -14,6 +14,8 @@ from gandt.cli.context import Context
 from gandt.domain.errors import GandtError, InvalidInput
 from gandt.tables.formats import WORKER_COLUMNS
 
+HAS_DRY_RUN = True
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=["forget"], help="forget a worker")
