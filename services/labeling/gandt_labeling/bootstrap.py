@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 import secrets
 from collections.abc import Mapping
@@ -38,8 +37,6 @@ from gandt_labeling.web import Web
 
 OPERATOR_TOKEN_FILE = "labeling.token"
 SECRET_FILE = "labeling.key"
-
-_log = logging.getLogger("gandt.labeling")
 
 
 def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
