@@ -58,7 +58,7 @@ def test_answers_become_labels_and_workers(client: AggregationClient) -> None:
     seen: list[str] = []
     result = client.aggregate(
         given,
-        AggregateSpec(with_posteriors=True),
+        AggregateSpec(method="hierarchical", with_posteriors=True),
         gold={given[0].image_id: ("c1",)},
         on_progress=lambda progress: seen.append(progress.stage),
     )
