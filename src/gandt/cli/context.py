@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -111,10 +112,11 @@ class Context:
 
         client = getattr(importlib.import_module(f"gandt.client.{service}"), _CLIENTS[service])
         remote = self.endpoint or self.config.get("endpoints", service)
-        if remote:
-            channel = connect(remote, self.config.get("endpoints", "token") or None, self._tls(), service=service)
+        address = remote or self._local(service, overrides or {})
+        if address.startswith("unix:"):  # in this process: nobody else can call
+            channel = connect(address, service=service)
         else:
-            channel = connect(self._local(service, overrides or {}), service=service)
+            channel = connect(address, self.config.get("endpoints", "token") or None, self._tls(), service=service)
         return client(self._stack.enter_context(channel))
 
     def _tls(self) -> Any:
@@ -132,6 +134,11 @@ class Context:
         """Whether the services outlive this command, so that people can label."""
         remote = self.endpoint or self.config.get("endpoints", "jobcontroller")
         return bool(remote) or self._served() is not None
+
+    def labels_here(self) -> bool:
+        """Whether people label in our own labeling service, and not where another backend asks them."""
+        setting = self.config.services["jobcontroller"].get("backend", "labeling")
+        return str(os.environ.get("GANDT_JOBCONTROLLER__BACKEND", setting)) == "labeling"
 
     def labeling_url(self) -> str:
         """Address of the labeling service: configured, of `gandt serve`, or started in this process."""

@@ -38,7 +38,14 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     if args.output != uri:
         from gandt_standalone.bootstrap import objects_of
 
-        data = objects_of(ctx.project_dir, uri).get(uri)
+        try:
+            data = objects_of(ctx.project_dir, uri).get(uri)
+        except GandtError as e:
+            raise GandtError(
+                f"the labels are in {uri}, which cannot be read from here: {e.message}",
+                reason="EXPORT_ELSEWHERE",
+                fix="name a place in the object store, -o s3://bucket/labels.csv, and fetch it from there",
+            ) from e
         if args.output == "-":
             sys.stdout.write(data.decode("utf-8"))
             return exit_codes.DONE

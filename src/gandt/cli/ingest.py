@@ -11,7 +11,6 @@ import argparse
 
 from gandt.cli import exit_codes, steps
 from gandt.cli.context import Context
-from gandt.domain.errors import InvalidInput
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
-    sources = args.sources or ctx.config.get("project", "images")
-    if not sources:
-        raise InvalidInput("no folder of images was named", field="DIR", reason="USAGE", fix="gandt ingest DIR")
+    sources = steps.image_sources(ctx, args.sources)
     ctx.require_project()
     client = ctx.connect("jobcontroller")
     code = steps.ingest(ctx, client, sources)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 from gandt.cli import exit_codes
 from gandt.cli.campaign_flags import add_flags, ensure_project, spec_from
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     spec = spec_from(args, ctx)
     settings = ctx.config.section("project") | {
         "name": spec.name,
-        "images": list(args.images),
+        "images": [image_folder(source, ctx) for source in args.images],
         "classes": list(spec.classes),
         "other_label": spec.other_label,
         "multi_label": spec.multi_label,
@@ -74,3 +75,10 @@ def toml_of(settings: dict[str, object]) -> str:
         lines += [f"# {KEYS['project'][key][1]}", f"{key} = {json.dumps(value, ensure_ascii=False)}"]
     lines += ["", "[embedding]", '# model = "mobilenet_v2"', '# weights = "weights.safetensors"']
     return "\n".join(lines) + "\n"
+
+
+def image_folder(source: str, ctx: Context) -> str:
+    """A folder as gandt.toml names it: from the project's own folder."""
+    if source.startswith("s3://"):
+        return source
+    return os.path.relpath(source, ctx.project_dir)

@@ -34,20 +34,23 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
             reason="NEEDS_YES",
             fix="run it again with --yes to spend it",
         )
-    if not args.truth and not ctx.has_server():
+    if not args.truth and ctx.labels_here() and not ctx.has_server():
         raise GandtError(
             "nobody could label: the page would close with this command",
             reason="NEEDS_SERVER",
             fix="start gandt serve in this project and run the command again",
         )
     job = client.create_labeling_job(args.round)
-    link = job.work_url and not args.truth and ctx.invite()[1]
-    values = {"job_name": job.job_name, "pages": job.pages, "images": job.images, "work_url": link or job.work_url}
+    link = ctx.invite()[1] if job.work_url and not args.truth else job.work_url
+    values = {"job_name": job.job_name, "pages": job.pages, "images": job.images, "work_url": link}
     if args.truth:
         from gandt.cli.simulated import simulate_until
+        from gandt.domain.labeling.jobs import JobState
 
-        simulate_until(ctx, client, args.truth, lambda: client.get_labeling_job(job.job_name).state.is_final)
+        answered = (JobState.COLLECTING, JobState.SETTLED, JobState.REFUSED)
+        simulate_until(ctx, client, args.truth, lambda: client.get_labeling_job(job.job_name).state in answered)
         ctx.out.summary(values, f"{job.job_name} is labeled by simulated workers; next: gandt collect")
         return exit_codes.DONE
-    ctx.out.summary(values, f"{job.job_name}: {job.images} images on {job.pages} pages; label at {link}")
+    where = f"label at {link}" if link else "people label where the backend asks them"
+    ctx.out.summary(values, f"{job.job_name}: {job.images} images on {job.pages} pages; {where}")
     return exit_codes.WAITING

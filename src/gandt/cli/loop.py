@@ -138,6 +138,12 @@ def _campaign(client: JobControllerClient, spec: CampaignSpec) -> Campaign:
         newest = client.get_campaign("")
     except NotFound:
         return client.create_campaign(spec)
+    if newest.state == "manual":
+        raise GandtError(
+            f"campaign {newest.spec.name} goes step by step",
+            reason="CAMPAIGN_UNDER_WAY",
+            fix="go on with gandt select, launch, collect and aggregate, or end it with gandt cancel",
+        )
     if newest.spec == spec:
         return newest
     if not newest.state.is_final:
@@ -165,9 +171,9 @@ def _label(
 
         workers = SimulatedCrowd(ctx, truth, ended)
     else:
-        url = ctx.invite()[1]
-        ctx.out.note(f"label here: {url}")
-        if loop.open_browser:
+        url = ctx.invite()[1] if ctx.labels_here() else ""
+        ctx.out.note(f"label here: {url}" if url else "waiting for the people whom the backend asks")
+        if url and loop.open_browser:
             webbrowser.open(url)
     shown: set[tuple[int, str]] = set()
 

@@ -97,12 +97,14 @@ def run_project_aggregate(args: argparse.Namespace, ctx: Context) -> int:
 
 
 def open_campaign(ctx: Context, client: JobControllerClient) -> Campaign:
-    """The newest campaign, or a new one for single steps made from the configuration."""
+    """The campaign under way, or a new one for single steps made from the configuration."""
     from gandt.cli.campaign_flags import spec_from
 
     try:
-        return client.get_campaign("")
+        newest = client.get_campaign("")
+        if not newest.state.is_final:
+            return newest
     except NotFound:
-        blank = {"classes": None, "target": None}
-        spec = spec_from(argparse.Namespace(**blank), ctx)
-        return client.create_campaign(spec, manual=True)
+        pass
+    blank = {"classes": None, "target": None}
+    return client.create_campaign(spec_from(argparse.Namespace(**blank), ctx), manual=True)

@@ -17,7 +17,6 @@ from gandt.cli import exit_codes
 from gandt.cli.campaign_flags import add_flags, ensure_project, one_person, spec_from
 from gandt.cli.context import Context
 from gandt.cli.output import usd
-from gandt.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from gandt.domain.labeling.campaigns import CampaignSpec
@@ -36,17 +35,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
     from gandt.cli.loop import Loop, run_loop
+    from gandt.cli.steps import image_sources
 
-    sources = args.images or ctx.config.get("project", "images")
-    if not sources:
-        raise InvalidInput(
-            "no folder of images was named", field="DIR", reason="USAGE", fix="gandt run DIR --classes a,b"
-        )
+    sources = image_sources(ctx, args.images)
     if not args.truth:
         one_person(args, ctx)
     spec = spec_from(args, ctx)
     if args.dry_run:
-        return _dry_run(spec, list(sources), ctx)
+        return _dry_run(spec, sources, ctx)
     ensure_project(ctx.project_dir)
     result = run_loop(
         ctx,

@@ -50,6 +50,21 @@ def image_uri(ctx: Context, source: str) -> str:
     return mount_photos(ctx.project_dir, folder)
 
 
+def image_sources(ctx: Context, given: Sequence[str]) -> list[str]:
+    """Folders and URIs of images: those given, else those of gandt.toml, which are meant from the project's folder.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    configured = ctx.config.get("project", "images")
+    sources = list(given) or [s if s.startswith("s3://") else str(ctx.project_dir / s) for s in configured]
+    if not sources:
+        raise InvalidInput(
+            "no folder of images was named", field="DIR", reason="USAGE", fix="name one, or set project.images"
+        )
+    return sources
+
+
 def ingest(ctx: Context, client: JobControllerClient, sources: Sequence[str]) -> int:
     """Reads images into the catalog, says what was refused, and returns the exit status."""
     from gandt.domain.labeling.outcomes import ImportSummary
