@@ -122,13 +122,17 @@ class AggregationClient:
     ) -> AnswerPlan:
         """Says which images need another answer."""
         images: list[PlannedImage] = []
+        summary: PlanSummary | None = None
         stream = _Source(_stream(spec or PlanSpec(), answers, gold, previous))
         for response in stream.guard(self._stub.PlanAnswers(wire.plan_requests(stream))):
             part = results.plan_part(response)
             if isinstance(part, PlanSummary):
-                return AnswerPlan(images, part)
-            images += part
-        raise _cut_short()
+                summary = part  # and on to the end: leaving early would count as a cancelled call
+            else:
+                images += part
+        if summary is None:
+            raise _cut_short()
+        return AnswerPlan(images, summary)
 
 
 class _Source(Iterator[Message]):
@@ -179,10 +183,12 @@ def _stream(
 def _gather(responses: Iterable[Any], on_progress: OnProgress | None) -> AggregateResult:
     items: list[ItemVerdict] = []
     workers: list[WorkerReport] = []
+    summary: AggregateSummary | None = None
     for response in responses:
         event = results.event(response)
         if isinstance(event, AggregateSummary):
-            return AggregateResult(items, workers, event)
+            summary = event
+            continue
         if isinstance(event, Progress):
             if on_progress is not None:
                 on_progress(event)
@@ -192,7 +198,9 @@ def _gather(responses: Iterable[Any], on_progress: OnProgress | None) -> Aggrega
                 items.append(record)
             else:
                 workers.append(record)
-    raise _cut_short()
+    if summary is None:
+        raise _cut_short()
+    return AggregateResult(items, workers, summary)
 
 
 def _cut_short() -> GandtError:

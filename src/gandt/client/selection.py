@@ -88,15 +88,18 @@ class SelectionClient:
             (pb.SelectRequest(chunk=chunk) for chunk in following),
         )
         picks: list[Pick] = []
+        summary: SelectSummary | None = None
         for message in requests.answered(lambda sent: self._stub.Select(sent, timeout=timeout)):
             report = wire.select_report(message)
             if isinstance(report, SelectSummary):
-                return SelectResult(tuple(picks), report)
-            if isinstance(report, Progress):
+                summary = report  # and on to the end: leaving early would count as a cancelled call
+            elif isinstance(report, Progress):
                 on_progress(report)
             else:
                 picks.extend(report)
-        raise _cut_off("Select")
+        if summary is None:
+            raise _cut_off("Select")
+        return SelectResult(tuple(picks), summary)
 
     def filter(
         self,

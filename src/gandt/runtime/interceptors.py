@@ -130,7 +130,7 @@ def _counted(lifecycle: Lifecycle, metrics: RpcMetrics) -> Concern:
             yield
             code = context.code() or grpc.StatusCode.OK
             code = grpc.StatusCode.OK if code == 0 else code
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             code = grpc.StatusCode.CANCELLED
             remaining = context.time_remaining()
             if remaining is not None and remaining <= 0:
