@@ -36,9 +36,15 @@ def configure_logging(level: str = "info", format: str = "json", stream: TextIO 
     ]
     last: list[Any]
     if format == "json":
-        last = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        # structlog's own dict_tracebacks writes every frame's local variables: tokens and cookies among them.
+        traces = structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
+        last = [traces, structlog.processors.JSONRenderer(default=str)]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=False)]
+        # Plain, because with the rich package installed the default shows local variables too.
+        plain = structlog.dev.plain_traceback
+        last = [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)]
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -275,6 +275,21 @@ def logged() -> Iterator[io.StringIO]:
     ours.setLevel(before[2])
 
 
+def test_a_logged_traceback_tells_no_local_variables(logged: io.StringIO) -> None:
+    def fail() -> None:
+        cookie = "-".join(("session", "secret"))
+        raise ValueError(f"a cookie of {len(cookie)} letters")
+
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("gandt.test").exception("it failed")
+    line = json.loads(logged.getvalue())
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert [frame["name"] for frame in line["exception"][0]["frames"]][-1] == "fail"
+    assert "session-secret" not in logged.getvalue()
+
+
 def test_log_lines_carry_the_request_id(echo: Any, logged: io.StringIO) -> None:
     token = request_ids.CURRENT.set("find-me")
     try:
