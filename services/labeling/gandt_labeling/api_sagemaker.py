@@ -52,7 +52,7 @@ def routes(web: Web) -> list[Route]:
                 return _error(400, "UnknownOperationException", f"{target or 'no X-Amz-Target'} is not served here")
             try:
                 value = json.loads(body or b"{}")
-            except ValueError:
+            except (ValueError, RecursionError):
                 return _error(400, "SerializationException", "the body is not JSON")
             answer = await in_thread(lambda: operations[operation](validation.check(operation, value)))
         except GandtError as error:

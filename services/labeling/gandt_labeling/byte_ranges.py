@@ -7,7 +7,7 @@ import re
 
 from gandt.domain.errors import InvalidInput
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 def parse_range(header: str | None, size: int) -> range | None:

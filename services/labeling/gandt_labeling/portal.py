@@ -22,6 +22,7 @@ from gandt_labeling.service.answers import MAX_ANSWER_BYTES
 from gandt_labeling.service.leases import Lease
 from gandt_labeling.service.ports import FrameRequest
 from gandt_labeling.service.workers import SESSION_SECONDS
+from gandt_labeling.validation import encodes
 from gandt_labeling.web import Web, error_response, in_thread, json_response, log, read_body
 
 COOKIE = "gandt_session"
@@ -73,9 +74,7 @@ async def _page(_web: Web, _request: Request) -> Response:
 
 
 async def _enter(web: Web, request: Request) -> Response:
-    invite = (await _body(request)).get("invite", "")
-    if not isinstance(invite, str):
-        raise InvalidInput("invite is text", field="invite")
+    invite = _text((await _body(request)).get("invite", ""), "invite")
     worker, session = await in_thread(web.workers.enter, invite)
     response = json_response({"worker": worker})
     secure = web.origin(request).startswith("https:")
@@ -90,7 +89,7 @@ async def _invite(web: Web, request: Request) -> Response:
     body = await _body(request)
     name, seconds = body.get("name", ""), body.get("valid_seconds")
     is_duration = isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0
-    if not isinstance(name, str) or not (seconds is None or is_duration):
+    if not isinstance(name, str) or not encodes(name) or not (seconds is None or is_duration):
         raise InvalidInput("name is text and valid_seconds a positive number", field="name")
     invite = web.workers.invite(name, seconds)
     return json_response({"invite": invite, "url": invite_url(web.origin(request), invite)})
@@ -119,9 +118,7 @@ async def _jobs(web: Web, request: Request) -> Response:
 
 async def _next(web: Web, request: Request) -> Response:
     body = await _body(request)
-    job = body.get("job") or ""
-    if not isinstance(job, str):
-        raise InvalidInput("job is text", field="job")
+    job = _text(body.get("job") or "", "job")
     lease = await in_thread(web.leases.next_task, _worker(web, request), job)
     if lease is None:
         return Response(status_code=204, headers={"Retry-After": str(web.poll_seconds), "Cache-Control": "no-store"})
@@ -157,7 +154,7 @@ async def _submit(web: Web, request: Request) -> Response:
 
 
 async def _decline(web: Web, request: Request) -> Response:
-    reason = str((await _body(request)).get("reason", ""))
+    reason = _text(str((await _body(request)).get("reason", "")), "reason")
     await in_thread(web.leases.decline, request.path_params["lease"], _worker(web, request), reason)
     return Response(status_code=204)
 
@@ -177,7 +174,10 @@ async def _frame(web: Web, request: Request) -> Response:
     except InvalidInput as error:
         log.error("the page of job %s does not render: %s", lease.job.spec.name, error)
         raise
-    return Response(html, 200, _frame_headers(origin, nonce if web.inline_scripts else ""), media_type="text/html")
+    page_bytes = html.encode("utf-8", "replace")  # a task's text may hold half a surrogate pair
+    return Response(
+        page_bytes, 200, _frame_headers(origin, nonce if web.inline_scripts else ""), media_type="text/html"
+    )
 
 
 def _frame_headers(origin: str, nonce: str) -> dict[str, str]:
@@ -215,10 +215,16 @@ async def _body(request: Request) -> dict[str, Any]:
     data = await read_body(request, _BODY)
     try:
         value = json.loads(data or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput("the body is not JSON", field="body") from error
     if not isinstance(value, dict):
         raise InvalidInput("the body is not a JSON object", field="body")
+    return value
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str) or not encodes(value):
+        raise InvalidInput(f"{field} is text", field=field)
     return value
 
 

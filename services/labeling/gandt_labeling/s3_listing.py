@@ -84,7 +84,7 @@ def _url_text(text: str) -> str:
 
 
 def _size(text: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise InvalidInput("max-keys must be a number", field="max-keys", reason="InvalidArgument")
     return min(int(text), MAX_KEYS)
 

@@ -104,10 +104,12 @@ class Verifier:
 
     def _verify_presigned(self, call: HttpCall, query: Mapping[str, str], service: str, now: datetime) -> Signed:
         needed = ("X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature")
-        if any(name not in query for name in needed) or not query["X-Amz-Expires"].isdigit():
+        expires = query.get("X-Amz-Expires", "")
+        is_number = expires.isascii() and expires.isdigit() and len(expires) <= 18
+        if any(name not in query for name in needed) or not is_number:
             raise _refused("IncompleteSignature", "the presigned URL lacks a parameter")
         age = (now - _parse_date(query["X-Amz-Date"])).total_seconds()
-        if age > min(int(query["X-Amz-Expires"]), 604_800) or age < -MAX_SKEW_SECONDS:
+        if age > min(int(expires), 604_800) or age < -MAX_SKEW_SECONDS:
             raise _refused("ExpiredToken", "the presigned URL is over")
         pairs = [pair for pair in _pairs(call.query) if pair[0] != "X-Amz-Signature"]
         return self._check(

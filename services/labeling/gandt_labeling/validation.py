@@ -88,6 +88,8 @@ def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
             yield from _violations(shape.member, member, f"{path}[{position}]")
     elif kind == "string":
         size = len(value)
+        if not encodes(value):
+            yield f"{path}: must be text that has a UTF-8 encoding"
         pattern = _compiled(meta["pattern"]) if "pattern" in meta else None
         if pattern and not pattern.fullmatch(value):
             yield f"{path}: must match {meta['pattern']}"
@@ -173,6 +175,11 @@ def _tag_rules(tags: list[Mapping[str, str]]) -> Iterator[str]:
     for key in keys:
         if key.lower().startswith("aws:"):
             yield f"Tags: the key {key!r} starts with aws:, which is reserved"
+
+
+def encodes(text: str) -> bool:
+    """Whether the text has a UTF-8 encoding: half a surrogate pair, which JSON can spell, has none."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _epoch(value: float | str) -> float | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from gandt.domain.errors import (
     BackendUnavailable,
@@ -104,7 +105,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         InvalidInput: BODY_TOO_LARGE, more than `limit` bytes; the rest is not read.
     """
     declared = request.headers.get("content-length", "")
-    chunks, size = [], int(declared) if declared.isdigit() else 0
+    chunks, size = [], int(declared) if declared.isascii() and declared.isdigit() else 0
     if size <= limit:
         size = 0
         async for chunk in request.stream():
@@ -136,4 +137,6 @@ def error_response(error: GandtError, headers: Mapping[str, str] | None = None) 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """JSON that no cache keeps."""
-    return JSONResponse(body, status, {"Cache-Control": "no-store", **(headers or {})})
+    # ASCII: a worker's own text may hold half a surrogate pair, which has no UTF-8.
+    content = json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return Response(content, status, {"Cache-Control": "no-store", **(headers or {})}, media_type="application/json")

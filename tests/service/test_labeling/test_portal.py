@@ -145,6 +145,25 @@ def test_drafts_heartbeats_decline_and_return(service: Any) -> None:
     assert next(job["title"] for job in jobs if job["job"] == "drafts") == "What do these photos show?"
 
 
+def test_text_without_an_encoding_and_nesting_without_end_break_nothing(service: Any) -> None:
+    service.upload("odd-text")
+    service.sagemaker.create_labeling_job(**service.request("odd-text"))
+    service.wait_for("odd-text", "InProgress")
+    worker = service.worker()
+    lease = worker.first("odd-text")
+    path = f"/api/leases/{lease['lease']}"
+    deep = b'{"answer": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
+    too_deep = b'{"answer": {"a": ' + b"[" * 100 + b"]" * 100 + b"}}"
+    for body in (deep, too_deep, b'{"answer": {"a": NaN}}', b'{"answer": {"a": 1e999}}'):
+        assert worker.call("PUT", f"{path}/draft", body).status == 400
+    assert worker.call("PUT", f"{path}/draft", {"answer": {"a": "\ud800"}}).status == 204
+    assert worker.next("odd-text")["draft"] == {"a": "\ud800"}
+    assert worker.call("POST", "/api/leases", {"job": "\ud800"}).status == 400
+    assert worker.call("POST", "/api/session", {"invite": "\ud800"}).status == 400
+    assert worker.call("POST", f"{path}/decline", {"reason": "\ud800"}).status == 400
+    assert worker.call("GET", path).json()["state"] == "leased"
+
+
 def test_frames_are_sandboxed_and_their_media_are_signed(service: Any) -> None:
     service.upload("frames")
     for name, data in (("0", png(10)), ("1", png(200))):

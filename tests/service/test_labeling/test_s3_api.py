@@ -10,10 +10,13 @@ import io
 import zlib
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
 
 import pytest
 from botocore.exceptions import ClientError
+from gandt_labeling.byte_ranges import parse_range
 
 
 def code_of(caught: Any) -> str:
@@ -65,6 +68,16 @@ def test_ranges(service: Any) -> None:
     with pytest.raises(ClientError) as caught:
         service.s3.get_object(Bucket="things", Key="ten", Range="bytes=10-")
     assert code_of(caught) == "InvalidRange"
+    for header in (f"bytes={'9' * 5000}-", f"bytes=0-{'9' * 5000}", "bytes=٣-"):  # no range that we know: the whole
+        assert parse_range(header, 10) is None
+
+
+@pytest.mark.parametrize("keys", ["²", "٣", "x", "-1", "9" * 5000])
+def test_a_number_of_keys_is_digits(service: Any, keys: str) -> None:
+    with pytest.raises(HTTPError) as caught:
+        urlopen(f"{service.url}/s3/things?list-type=2&max-keys={quote(keys)}", timeout=10)
+    with caught.value as answer:
+        assert (answer.code, b"InvalidArgument" in answer.read()) == (400, True)
 
 
 def test_listing_pages_prefixes_and_delimiters(service: Any) -> None:

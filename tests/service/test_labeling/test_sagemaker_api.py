@@ -212,9 +212,14 @@ def test_requests_that_are_no_requests(service: Any) -> None:
     status, error = post(service, b"{}", **{"X-Amz-Target": "SageMaker.CreateTrainingJob"})
     assert (status, error["__type"]) == (400, "UnknownOperationException")
     assert post(service, b"{", **target)[1]["__type"] == "SerializationException"
+    assert post(service, b"[" * 100_000, **target)[1]["__type"] == "SerializationException"
     assert post(service, b"[]", **target)[1]["__type"] == "ValidationException"
     assert post(service, b'{"LabelingJobName": 3}', **target)[1]["__type"] == "ValidationException"
     assert post(service, b'{"LabelingJobName": "a", "X": 1}', **target)[1]["__type"] == "ValidationException"
+    tags = {"X-Amz-Target": "SageMaker.AddTags"}
+    arn = b"arn:aws:sagemaker:local-1:000000000000:labeling-job/taken"
+    body = b'{"ResourceArn": "%s", "Tags": [{"Key": "k", "Value": "\\ud800"}]}' % arn
+    assert "UTF-8" in post(service, body, **tags)[1]["message"]
     assert post(service, b" " * ((1 << 20) + 1), **target)[0] == 413
 
 

@@ -7,7 +7,9 @@ import http.client
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from botocore.exceptions import ClientError
@@ -73,6 +75,16 @@ def test_wrong_keys_are_refused(signed: Any, key: str, secret: str, sagemaker_co
 def test_unsigned_calls_are_refused(signed: Any) -> None:
     status, error = post(signed, b"{}", **{"X-Amz-Target": "SageMaker.ListLabelingJobs"})
     assert (status, error["__type"]) == (403, "MissingAuthenticationToken")
+
+
+def test_a_presigned_urls_age_is_digits(signed: Any) -> None:
+    client = signed.client("s3", signature_version="s3v4")
+    url = client.generate_presigned_url("get_object", {"Bucket": "gandt", "Key": "x"}, ExpiresIn=77)
+    for age in ("%C2%B2", "9" * 5000):
+        with pytest.raises(HTTPError) as caught:
+            urlopen(url.replace("X-Amz-Expires=77", f"X-Amz-Expires={age}"), timeout=10)
+        with caught.value as answer:
+            assert answer.code == 403
 
 
 def test_old_signatures_are_refused(signed: Any) -> None:

@@ -12,17 +12,23 @@ from sqlalchemy import Row
 from gandt.domain.errors import InvalidInput, WrongState
 
 MAX_ANSWER_BYTES = 256 * 1024
+MAX_DEPTH = 64  # far below the nesting at which a JSON reader gives up: the answer is read again by others
 
 
 def answer_text(answer: Any) -> str:
     """The JSON text that is kept.
 
     Raises:
-        InvalidInput: not a JSON object, or larger than 256 KiB.
+        InvalidInput: not a JSON object, larger than 256 KiB, nested too deeply, or with a number that JSON lacks.
     """
     if not isinstance(answer, dict):
         raise InvalidInput("an answer is a JSON object of field names and values", field="answer")
-    text = json.dumps(answer)
+    if _is_deep(answer):
+        raise InvalidInput(f"an answer has at most {MAX_DEPTH} levels", field="answer")
+    try:
+        text = json.dumps(answer, allow_nan=False)
+    except ValueError as error:
+        raise InvalidInput("an answer has no NaN and no infinite number", field="answer") from error
     if len(text) > MAX_ANSWER_BYTES:
         raise InvalidInput(
             f"this answer is {len(text)} bytes long; the limit is {MAX_ANSWER_BYTES}",
@@ -30,6 +36,14 @@ def answer_text(answer: Any) -> str:
             reason="ANSWER_TOO_LARGE",
         )
     return text
+
+
+def _is_deep(answer: Any) -> bool:
+    level = [answer]
+    for _ in range(MAX_DEPTH):
+        nested = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [member for members in nested for member in members]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def digest(text: str) -> str:
