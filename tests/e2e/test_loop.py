@@ -67,8 +67,9 @@ def test_the_project_can_be_asked(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     with labels.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 60
-    assert {row["arm"] for row in rows} == {"main", "control"}
+    assert len(rows) == 65  # the five seeds are part of the dataset
+    assert {row["arm"] for row in rows} == {"main", "control", ""}
+    assert all(row["image"].startswith("picture-") for row in rows)
     again = gandt("embed", "--project", str(project))
     assert again.returncode == 3, again.stderr
 
@@ -82,3 +83,29 @@ def test_a_project_in_use_is_named(project: Path) -> None:
         second = gandt("serve", "--project", str(project))
         assert second.returncode == 1
         assert "PROJECT_IN_USE" in second.stderr
+
+
+def test_labels_are_not_bought_twice_unasked(project: Path) -> None:
+    command = [a if a != "3" else "4" for a in run_command(project)]  # --max-rounds 4
+    done = gandt(*command)
+    assert done.returncode == 6, done.stderr
+    assert "NEEDS_YES" in done.stderr
+    assert "60 labels" in done.stderr
+
+
+def test_a_budget_below_one_page_buys_nothing_and_says_so(tmp_path: Path) -> None:
+    truth, known = pictures(tmp_path / "photos", 30, 10, seed=7)
+    known["nowhere.png"] = "three"
+    known["picture-001.png"] = "thee"
+    for name, labels in (("truth.csv", truth), ("labeled.csv", known)):
+        (tmp_path / name).write_text("image,label\n" + "".join(f"{i},{label}\n" for i, label in labels.items()))
+    command = run_command(tmp_path)
+    command[command.index("--budget") + 1] = "0.01"
+    done = gandt(*command)
+    assert done.returncode == 6, done.stderr
+    assert "OVER_BUDGET" in done.stderr
+    assert "'thee' is not among the classes" in done.stderr
+    (tmp_path / "truth.csv").write_text("image,label\nelsewhere.png,three\n")
+    done = gandt(*command)
+    assert done.returncode == 2, done.stderr
+    assert "NO_TRUTH" in done.stderr

@@ -86,9 +86,18 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
         return int(str(value(flag, key)))
 
     classes = classes_of(args, ctx)
+    if getattr(args, "max_workers_per_image", None) is not None and (
+        args.max_workers_per_image < number("workers_per_image", "workers_per_image")
+    ):
+        raise InvalidInput(
+            f"--max-workers-per-image {args.max_workers_per_image} is less than the workers an image gets at first",
+            field="max_workers_per_image",
+            reason="OUT_OF_RANGE",
+            fix="raise it, or lower --workers-per-image",
+        )
     targets = tuple(args.target or settings["target_labels"])
     other = str(value("other_label", "other_label"))
-    if not other and not value("multilabel", "multi_label"):
+    if not other:
         # Without a way to say "none of these" workers would have to lie about every other image.
         other = next((name for name in classes if name.casefold() == DEFAULT_OTHER.casefold()), DEFAULT_OTHER)
     return checked(

@@ -71,6 +71,7 @@ def _one(args: argparse.Namespace, ctx: Context, folder: Path, wanted: tuple[int
             seed_labels=str(folder / "seed.csv"),
             truth="" if args.human else str(folder / "truth.csv"),
             open_browser=args.human,
+            begin_anew=True,
             report=str(folder / "report.html"),
         )
         result = run_loop(inner, loop)

@@ -7,7 +7,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gandt.cli import exit_codes, steps
@@ -15,7 +15,7 @@ from gandt.cli.context import Context
 from gandt.cli.output import usd
 from gandt.cli.report_files import write_report
 from gandt.cli.truth import truth_by_id
-from gandt.domain.errors import GandtError, NotFound
+from gandt.domain.errors import GandtError, InvalidInput, NotFound, OverBudget
 from gandt.domain.report.figures import RECALL_GOAL, Figures
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Loop:
         sources: folders or s3:// URIs of images.
         seed_labels, truth: tables image,label; "" for none. With a truth simulated workers answer.
         report: HTML file to write at the end.
+        begin_anew: whether a finished campaign with other settings may be followed by a new one.
     """
 
     sources: tuple[str, ...]
@@ -40,6 +41,7 @@ class Loop:
     truth: str
     open_browser: bool
     report: str
+    begin_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class LoopResult:
         """What a user wants to know, line by line."""
         f = self.figures
         lines = [self.sentence]
+        if self.campaign.message:
+            lines.append(f"it is {self.campaign.state}: {self.campaign.message}")
         if f.random is not None and f.targets_in_pool:
             if f.labels_to_goal and f.random.ratio:
                 lines.append(
@@ -107,8 +111,8 @@ def run_loop(ctx: Context, loop: Loop) -> LoopResult:
     code = code or (exit_codes.PARTIAL if job.failed else exit_codes.DONE)
     clock.enter("seed")
     code = _known_labels(ctx, client, loop) or code
-    campaign = _campaign(client, loop.spec)
-    truth = truth_by_id(client, loop.truth) if loop.truth else {}
+    campaign = _campaign(ctx, client, loop)
+    truth = _truth(client, loop)
     if not campaign.state.is_final:
         campaign = _label(ctx, client, campaign, loop, truth, clock)
     clock.enter("report")
@@ -119,6 +123,8 @@ def run_loop(ctx: Context, loop: Loop) -> LoopResult:
         raise GandtError(
             f"the campaign failed: {campaign.message}", reason="CAMPAIGN_FAILED", fix="mend the cause, then run again"
         )
+    if campaign.state.is_final and not figures.labels_bought:
+        raise _bought_nothing(campaign)
     return LoopResult(campaign, figures, sentence, loop.report, code if campaign.state.is_final else exit_codes.WAITING)
 
 
@@ -128,12 +134,47 @@ def _known_labels(ctx: Context, client: JobControllerClient, loop: Loop) -> int:
     multi, code = loop.spec.multi_label, exit_codes.DONE
     for path, kind in ((loop.seed_labels, LabelKind.SEED), (loop.truth, LabelKind.TRUTH)):
         if path:
-            code = steps.import_labels(ctx, client, path, kind, multi) or code
+            code = steps.import_labels(ctx, client, path, kind, multi, loop.spec.space.classes) or code
     return code
 
 
-def _campaign(client: JobControllerClient, spec: CampaignSpec) -> Campaign:
-    """The project's campaign: the newest one when it has the same goal, else a new one."""
+def _truth(client: JobControllerClient, loop: Loop) -> dict[str, tuple[str, ...]]:
+    """True labels by image id; {} when people answer.
+
+    Raises:
+        InvalidInput: a truth was given and names no image, so simulated workers would know nothing.
+    """
+    if not loop.truth:
+        return {}
+    truth = truth_by_id(client, loop.truth)
+    if not truth:
+        raise InvalidInput(
+            f"{loop.truth} names no image of the catalog",
+            field="truth",
+            reason="NO_TRUTH",
+            fix="name images by their path below the folder",
+        )
+    return truth
+
+
+def _bought_nothing(campaign: Campaign) -> GandtError:
+    """Why a campaign ended without a label."""
+    from gandt.domain.labeling.money import affordable_images
+
+    spec = campaign.spec
+    sizes = (spec.workers_per_image, spec.max_workers_per_image, spec.group_size)
+    if affordable_images(1, *sizes, spec.prices, campaign.money.available) <= 0:
+        return OverBudget(f"nothing was labeled: {campaign.message}", fix="raise --budget, or lower --price-per-page")
+    return GandtError(f"nothing was labeled: {campaign.message}", reason="NOTHING_TO_DO")
+
+
+def _campaign(ctx: Context, client: JobControllerClient, loop: Loop) -> Campaign:
+    """The project's campaign: the newest one when it has the same goal, else a new one.
+
+    Raises:
+        GandtError: another campaign is under way, or a new one would buy labels again and nobody said --yes.
+    """
+    spec = loop.spec
     try:
         newest = client.get_campaign("")
     except NotFound:
@@ -145,7 +186,16 @@ def _campaign(client: JobControllerClient, spec: CampaignSpec) -> Campaign:
             fix="go on with gandt select, launch, collect and aggregate, or end it with gandt cancel",
         )
     if newest.spec == spec:
-        return newest
+        return client.update_campaign(newest.campaign_id, paused=False) if newest.state == "failed" else newest
+    if not newest.state.is_final and replace(newest.spec, budget_usd_micros=spec.budget_usd_micros) == spec:
+        return client.update_campaign(newest.campaign_id, budget_usd_micros=spec.budget_usd_micros)
+    if newest.state.is_final and newest.labeled and not loop.begin_anew:
+        raise GandtError(
+            f"this project has bought {newest.labeled:,} labels for {usd(newest.money.spent)} with other settings; "
+            "a new campaign starts from the seed labels and buys again",
+            reason="NEEDS_YES",
+            fix="run it again with --yes to begin anew, or use another folder with --project",
+        )
     if not newest.state.is_final:
         raise GandtError(
             f"campaign {newest.spec.name} is {newest.state} with other settings",

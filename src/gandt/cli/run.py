@@ -52,6 +52,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
             seed_labels=args.seed_labels or "",
             truth=args.truth or "",
             open_browser=args.open,
+            begin_anew=args.yes,
             report=args.output or str(ctx.project_dir / "report.html"),
         ),
     )

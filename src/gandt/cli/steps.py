@@ -119,21 +119,38 @@ def embed(ctx: Context, client: JobControllerClient) -> EmbeddingJob:
     return job
 
 
-def import_labels(ctx: Context, client: JobControllerClient, path: str, kind: LabelKind, multi_label: bool) -> int:
-    """Imports a table of known labels, says what was refused, and returns the exit status."""
+def import_labels(
+    ctx: Context,
+    client: JobControllerClient,
+    path: str,
+    kind: LabelKind,
+    multi_label: bool,
+    classes: Sequence[str] = (),
+) -> int:
+    """Imports a table of known labels, says what was refused, and returns the exit status.
+
+    Args:
+        classes: label space of the campaign; a row with another label is refused here. () checks nothing.
+    """
     from gandt.domain.labeling.outcomes import GivenLabel
     from gandt.tables.labels import read_gold
 
     labels = [GivenLabel(image, given) for image, given in read_gold(path).items()]
-    report = client.import_labels(labels, kind, multi_label)
+    foreign = [row for row in labels if classes and not set(row.labels) <= set(classes)]
+    for row in foreign[:SHOWN_REJECTS]:
+        unknown = ", ".join(label for label in row.labels if label not in classes)
+        ctx.out.warn(f"{path}: image {row.image!r}: {unknown!r} is not among the classes {', '.join(classes)}")
+    refused = {row.image for row in foreign}
+    report = client.import_labels([row for row in labels if row.image not in refused], kind, multi_label)
     for rejected in report.rejected[:SHOWN_REJECTS]:
         ctx.out.warn(f"{path}: {rejected.error}")
     ctx.out.note(
-        f"{report.imported:,} {kind} labels imported, {report.unchanged:,} known, {len(report.rejected):,} refused"
+        f"{report.imported:,} {kind} labels imported, {report.unchanged:,} known, "
+        f"{len(report.rejected) + len(foreign):,} refused"
     )
     if not labels:
         raise GandtError(f"{path} holds no labels", reason="NOTHING_TO_DO")
-    return exit_codes.PARTIAL if report.rejected else exit_codes.DONE
+    return exit_codes.PARTIAL if report.rejected or foreign else exit_codes.DONE
 
 
 def follow(
