@@ -73,10 +73,12 @@ class EmbeddingService:
         """The loaded models by name, and the next page's token.
 
         Raises:
-            InvalidInput: a page size above 100.
+            InvalidInput: a page size above 100, or a page token, for one page holds all.
         """
-        size = paging.page_size(page_size, DEFAULT_PAGE, MAX_PAGE)
-        return paging.page_by_name([self._running().model.info], lambda info: info.model_id, size, page_token)
+        paging.page_size(page_size, DEFAULT_PAGE, MAX_PAGE)
+        if page_token:
+            raise paging.bad_token()
+        return [self._running().model.info], ""
 
     def embed(
         self, images: Sequence[ImageInput], model_id: str = "", deadline: Deadline = NO_DEADLINE

@@ -63,6 +63,10 @@ class RemoteSelector:
         summary = result.summary
         return SelectionAnswer(picks, summary.strategy, summary.explanation, summary.warnings)
 
+    def names(self) -> list[str]:
+        """See the protocol."""
+        return [strategy.name for strategy in self._client.list_strategies()]
+
 
 class RemoteAggregator:
     """A `service.peers.Aggregator` on the aggregation service.
@@ -95,6 +99,10 @@ class RemoteAggregator:
             max_answers=max_answers,
         )
         return {image.image_id for image in self._client.plan_answers(question.answers, plan, _gold(question)).images}
+
+    def names(self) -> list[str]:
+        """See the protocol."""
+        return [method.name for method in self._client.list_methods()]
 
 
 class RemoteVectors:

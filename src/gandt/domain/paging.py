@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from gandt.domain.errors import InvalidInput
 
 T = TypeVar("T")
+MAX_KEY = 2**63 - 1
 
 
 def page_size(asked: int, default: int, most: int) -> int:
@@ -47,8 +48,32 @@ def token_after(listing: str, key: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps([listing, key]).encode()).decode()
 
 
-def key_of(token: str, listing: str) -> Any:
-    """Where to go on; None for the first page.
+def number_of(token: str, listing: str) -> int:
+    """The number to go on after; 0 for the first page.
+
+    Raises:
+        InvalidInput: not a token of this list.
+    """
+    (key,) = key_of(token, listing, int) or (0,)
+    return int(key)
+
+
+def text_of(token: str, listing: str) -> str:
+    """The name to go on after; "" for the first page.
+
+    Raises:
+        InvalidInput: not a token of this list.
+    """
+    (key,) = key_of(token, listing, str) or ("",)
+    return str(key)
+
+
+def key_of(token: str, listing: str, *kinds: type) -> tuple[Any, ...] | None:
+    """The parts of the key to go on after; None for the first page.
+
+    Args:
+        listing: as `token_after` got it.
+        kinds: `str` or `int` for each part of the key; a number must be 0 to 2**63 - 1, as databases hold no other.
 
     Raises:
         InvalidInput: not a token of this list.
@@ -57,13 +82,28 @@ def key_of(token: str, listing: str) -> Any:
         return None
     try:
         found, key = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error, TypeError):
+    except (ValueError, TypeError, RecursionError):
         found, key = None, None
-    if found != listing:
-        raise InvalidInput(
-            "page_token does not belong to this list",
-            field="page_token",
-            reason="BAD_PAGE_TOKEN",
-            fix="start again with an empty page_token",
-        )
-    return key
+    parts = tuple(key) if isinstance(key, list) else (key,)
+    fits = len(parts) == len(kinds) and all(_fits(part, kind) for part, kind in zip(parts, kinds, strict=True))
+    if found != listing or not fits:
+        raise bad_token()
+    return parts
+
+
+def bad_token() -> InvalidInput:
+    """The error for a page token that no page of the list ended with."""
+    return InvalidInput(
+        "page_token does not belong to this list",
+        field="page_token",
+        reason="BAD_PAGE_TOKEN",
+        fix="start again with an empty page_token",
+    )
+
+
+def _fits(part: object, kind: type) -> bool:
+    if type(part) is not kind:  # True is an int, too
+        return False
+    if isinstance(part, int):
+        return 0 <= part <= MAX_KEY
+    return isinstance(part, str) and not re.search("[\0\ud800-\udfff]", part)  # what no database takes

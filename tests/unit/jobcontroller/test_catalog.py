@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from gandt.domain.datasets import Answer, AnswerState
 from gandt.domain.errors import InvalidInput, NotFound
 from gandt.domain.images import image_id_of
 from gandt.domain.labeling.outcomes import GivenLabel, ImportReport
+from gandt.domain.paging import token_after
 from tests.unit.jobcontroller.world import World, spec
 
 
@@ -227,6 +228,36 @@ def test_pages_of_a_list_fit_together_and_foreign_tokens_are_refused(world: Worl
             world.controller.catalog.list_labels("", "", False, 0, bad)
     with pytest.raises(InvalidInput, match="0 to 1000"):
         world.controller.catalog.list_images(1001, "")
+
+
+@pytest.mark.parametrize("key", ["99999999999999999999999", "7", 2**63, -1, True, 1.5, None, [], {}, [1, 2]])
+def test_forged_numbers_in_page_tokens_are_refused(world: World, key: object) -> None:
+    made = world.controller.campaigns.create(spec(), "", manual=True)
+    campaign_id, rounds = made.campaign_id, world.controller.rounds
+    pages: list[tuple[str, Callable[[str], object]]] = [
+        ("campaigns", lambda token: world.controller.campaigns.list_campaigns(0, token)),
+        (f"rounds:{campaign_id}", lambda token: rounds.list_rounds("", 0, token)),
+        (f"jobs:{campaign_id}:", lambda token: rounds.list_jobs("", "", 0, token)),
+        (f"answers:{campaign_id}:", lambda token: world.controller.answers.list_answers("", "", 0, token)),
+    ]
+    for listing, page in pages:
+        with pytest.raises(InvalidInput) as caught:
+            page(token_after(listing, key))
+        assert caught.value.reason == "BAD_PAGE_TOKEN"
+
+
+@pytest.mark.parametrize("key", [5, None, ["a"] * 2, "\ud800", "a\0"])
+def test_forged_names_in_page_tokens_are_refused(world: World, key: object) -> None:
+    made = world.controller.campaigns.create(spec(), "", manual=True)
+    pages: list[tuple[str, Callable[[str], object]]] = [
+        ("images", lambda token: world.controller.catalog.list_images(0, token)),
+        (f"workers:{made.campaign_id}", lambda token: world.controller.answers.list_workers("", 0, token)),
+        (f"labels:{made.campaign_id}::False", lambda t: world.controller.catalog.list_labels("", "", False, 0, t)),
+    ]
+    for listing, page in pages:
+        with pytest.raises(InvalidInput) as caught:
+            page(token_after(listing, key))
+        assert caught.value.reason == "BAD_PAGE_TOKEN"
 
 
 def test_answers_from_elsewhere_become_labels(world: World) -> None:

@@ -311,10 +311,37 @@ def test_defaults_replace_zeros() -> None:
     assert (done.strategy, done.method, done.task_time_limit_seconds) == ("auto", "auto", 900)
 
 
-def test_seeds_outside_the_classes_are_refused(world: World) -> None:
-    world.controller.catalog.import_labels([GivenLabel("000.jpg", ("bird",))], LabelKind.SEED, False)
-    with pytest.raises(InvalidInput, match="label 'bird' is not among the classes cat, dog"):
-        world.controller.campaigns.create(spec(), "", manual=True)
+def test_seeds_outside_the_classes_are_not_used(world: World) -> None:
+    seeds = [GivenLabel("000.jpg", ("bird",)), GivenLabel("001.jpg", ("dog",))]
+    world.controller.catalog.import_labels(seeds, LabelKind.SEED, False)
+    words = "1 seed labels are not used, for 'bird' is not among the classes cat, dog"
+    assert world.controller.campaigns.create(spec(), "", manual=True).message == words
+    made = world.controller.rounds.create("", 0, "", "")
+    assert made.warnings == (words,)
+    assert [image.image_id for image in world.selector.questions[0].labeled] == [world.image_ids[1]]
+    assert world.image_ids[0] in {pick.image_id for pick in made.picks}
+    assert world.controller.export_labels("", "jsonl", "s3://gandt/out/labels.jsonl", True).rows == 1
+
+
+def test_unknown_names_are_refused_before_anything_is_paid(world: World) -> None:
+    create = world.controller.campaigns.create
+    with pytest.raises(InvalidInput, match="no aggregation method 'majorty'; did you mean majority") as caught:
+        create(spec(method="majorty"), "", manual=False)
+    assert (caught.value.reason, caught.value.field) == ("UNKNOWN_METHOD", "method")
+    with pytest.raises(InvalidInput, match="no selection strategy 'findmore'; did you mean find-more") as caught:
+        create(spec(strategy="findmore"), "", manual=False)
+    assert (caught.value.reason, caught.value.field) == ("UNKNOWN_STRATEGY", "strategy")
+    assert not world.store.open_campaigns()
+    create(spec(method="majority", strategy="find-more"), "", manual=True)
+    with pytest.raises(InvalidInput, match="no selection strategy 'zzz'; use one of auto, find-more, first, random"):
+        world.controller.rounds.create("", 0, "zzz", "")
+    assert not world.selector.questions
+
+
+def test_automatic_names_need_no_service(world: World) -> None:
+    world.controller.campaigns.create(spec(method="", strategy="auto"), "", manual=True)
+    world.controller.rounds.create("", 0, "", "")
+    assert (world.selector.listed, world.aggregator.listed) == (0, 0)
 
 
 def test_job_names_fit_the_service() -> None:

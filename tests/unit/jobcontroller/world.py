@@ -63,6 +63,11 @@ class Selector:
     def __init__(self, pool: Callable[[], Sequence[str]]) -> None:
         self._pool = pool
         self.questions: list[SelectionQuestion] = []
+        self.listed = 0  # how often the names were asked for
+
+    def names(self) -> list[str]:
+        self.listed += 1
+        return ["auto", "find-more", "first", "random"]
 
     def select(self, question: SelectionQuestion) -> SelectionAnswer:
         self.questions.append(question)
@@ -78,6 +83,13 @@ class Selector:
 
 class Aggregator:
     """Plain majority; an image wants more while its best label has no two thirds of the votes."""
+
+    def __init__(self) -> None:
+        self.listed = 0  # how often the names were asked for
+
+    def names(self) -> list[str]:
+        self.listed += 1
+        return ["dawid-skene", "majority"]
 
     def aggregate(self, question: AggregationQuestion) -> AggregationAnswer:
         gold = {label.image_id for label in question.gold}

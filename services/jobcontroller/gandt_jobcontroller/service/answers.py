@@ -10,7 +10,7 @@ from gandt.domain.catalog import KnownLabel, WorkerRecord
 from gandt.domain.datasets import Answer, AnswerState
 from gandt.domain.errors import GandtError, InvalidInput, NotFound
 from gandt.domain.labeling.outcomes import GivenLabel, Imported, RefusedLabel
-from gandt.domain.paging import key_of, page_size, token_after
+from gandt.domain.paging import key_of, page_size, text_of, token_after
 from gandt.domain.vectors import check_id
 from gandt_jobcontroller.service.naming import check_space, checked_labels, resolve
 from gandt_jobcontroller.service.parts import Parts
@@ -29,8 +29,8 @@ class Answers:
         limit = page_size(size, 1000, 10_000)
         campaign = self._parts.store.get_campaign(campaign_id)
         listing = f"answers:{campaign.campaign_id}:{job_name}"
-        key = key_of(token, listing)
-        after = (int(key[0]), str(key[1]), str(key[2])) if key else None
+        key = key_of(token, listing, int, str, str)
+        after = (key[0], key[1], key[2]) if key else None
         rows = self._parts.store.list_answers(campaign.campaign_id, job_name, after, limit)
         total = self._parts.store.count_answers(campaign.campaign_id, job_name)
         return [answer for _, answer in rows], token_after(listing, rows[-1][0]) if len(rows) == limit else "", total
@@ -83,7 +83,7 @@ class Answers:
         limit = page_size(size, 100, 1000)
         campaign = self._parts.store.get_campaign(campaign_id)
         listing = f"workers:{campaign.campaign_id}"
-        workers = self._parts.store.list_workers(campaign.campaign_id, key_of(token, listing) or "", limit)
+        workers = self._parts.store.list_workers(campaign.campaign_id, text_of(token, listing), limit)
         return workers, token_after(listing, workers[-1].worker_id) if len(workers) == limit else ""
 
     def forget_worker(self, worker_id: str) -> tuple[int, str]:

@@ -10,9 +10,9 @@ from gandt.domain.catalog import LabelKind
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignState, checked
 from gandt.domain.labeling.rounds import Round
-from gandt.domain.paging import key_of, page_size, token_after
+from gandt.domain.paging import number_of, page_size, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
-from gandt_jobcontroller.service.naming import check_space
+from gandt_jobcontroller.service.naming import check_method, check_strategy, unused_seeds
 from gandt_jobcontroller.service.parts import Parts
 
 WATCH_SECONDS = 0.2  # between two looks at a version
@@ -33,19 +33,13 @@ class Campaigns:
         """Store a campaign and let it begin.
 
         Raises:
-            InvalidInput: the spec can never work, or a seed's label is not among its classes.
+            InvalidInput: the spec can never work, or nobody offers its strategy or method.
             AlreadyExists: the request id made another one.
         """
         spec = checked(spec)
-        for seed in self._parts.store.known_labels(LabelKind.SEED):
-            error = check_space(seed.labels, spec.space.classes)
-            if error is not None:
-                raise InvalidInput(
-                    f"seed image {seed.image_id[:12]}: {error.message}",
-                    field="classes",
-                    reason="UNKNOWN_LABEL",
-                    fix="add the class, or import the seed labels again",
-                )
+        check_strategy(self._parts.peers.selector, spec.strategy)
+        check_method(self._parts.peers.aggregator, spec.method)
+        seeds = self._parts.store.known_labels(LabelKind.SEED)
         now = self._parts.clock.now()
         new = Campaign(
             campaign_id=self._parts.new_id("c"),
@@ -53,6 +47,7 @@ class Campaigns:
             state=CampaignState.MANUAL if manual else CampaignState.RUNNING,
             created_at=now,
             updated_at=now,
+            message=unused_seeds((seed.labels for seed in seeds), spec.space.classes),
         )
         made = self._parts.store.create_campaign(new, request_id)
         self._wake()
@@ -65,7 +60,7 @@ class Campaigns:
     def list_campaigns(self, size: int, token: str) -> tuple[list[Campaign], str]:
         """A page of campaigns, newest first, and the next token."""
         limit = page_size(size, 100, 1000)
-        rows = self._parts.store.list_campaigns(int(key_of(token, "campaigns") or 0), limit)
+        rows = self._parts.store.list_campaigns(number_of(token, "campaigns"), limit)
         after = token_after("campaigns", rows[-1][0]) if len(rows) == limit else ""
         return [campaign for _, campaign in rows], after
 

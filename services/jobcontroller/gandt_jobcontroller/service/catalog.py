@@ -10,7 +10,7 @@ from gandt.domain.catalog import CatalogImage, KnownLabel, LabelKind, StoredLabe
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import GandtError, InvalidInput
 from gandt.domain.labeling.outcomes import GivenLabel, Imported, ImportReport, RefusedLabel
-from gandt.domain.paging import key_of, page_size, token_after
+from gandt.domain.paging import page_size, text_of, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.importing import ImageImport
 from gandt_jobcontroller.service.naming import checked_labels, resolve
@@ -31,7 +31,7 @@ class Catalog:
     def list_images(self, size: int, token: str) -> tuple[list[CatalogImage], str, int]:
         """A page of images by id, the next token, and how many there are in all."""
         limit = page_size(size, 100, 1000)
-        images = self._parts.store.list_images(key_of(token, "images") or "", limit)
+        images = self._parts.store.list_images(text_of(token, "images"), limit)
         after = token_after("images", images[-1].image_id) if len(images) == limit else ""
         return images, after, self._parts.store.count_images()
 
@@ -81,7 +81,7 @@ class Catalog:
         limit = page_size(size, 1000, 10_000)
         campaign = self._parts.store.get_campaign(campaign_id)
         listing = f"labels:{campaign.campaign_id}:{status}:{include_seeds}"
-        after = key_of(token, listing) or ""
+        after = text_of(token, listing)
         labels = self._parts.store.list_labels(campaign.campaign_id, status, include_seeds, after, limit)
         total = self._parts.store.count_labels(campaign.campaign_id, status, include_seeds)
         return labels, token_after(listing, labels[-1].image_id) if len(labels) == limit else "", total

@@ -19,7 +19,9 @@ from gandt.domain.labeling.campaigns import Campaign
 from gandt.domain.labeling.outcomes import Exported
 from gandt.tables.files import write_rows
 from gandt.tables.labels import PROJECT_LABEL_COLUMNS
+from gandt_jobcontroller.service.naming import check_space
 from gandt_jobcontroller.service.parts import Parts
+from gandt_jobcontroller.service.selecting import SEED
 
 TABLES = ("csv", "jsonl", "parquet")
 COLUMNS = (*PROJECT_LABEL_COLUMNS, "source", "image_id", "uri")
@@ -27,7 +29,7 @@ PAGE = 5_000
 
 
 def export_labels(parts: Parts, campaign_id: str, form: str, uri: str, include_uncertain: bool) -> Exported:
-    """Write a campaign's labels, seeds too, as one object; readers see the old one or the new one.
+    """Write a campaign's labels, seeds of its classes too, as one object; readers see the old one or the new one.
 
     Raises:
         InvalidInput: an unknown format, or a URI without a key.
@@ -46,9 +48,9 @@ def export_labels(parts: Parts, campaign_id: str, form: str, uri: str, include_u
 
 
 def _labels(parts: Parts, campaign: Campaign) -> Iterator[StoredLabel]:
-    after = ""
+    after, space = "", campaign.spec.space.classes
     while page := parts.store.list_labels(campaign.campaign_id, "", True, after, PAGE):
-        yield from page
+        yield from (row for row in page if row.source != SEED or check_space(row.labels, space) is None)
         after = page[-1].image_id
 
 

@@ -60,6 +60,10 @@ class Selector(Protocol):
         """Pick at most `question.count` images; none when nothing is left."""
         ...
 
+    def names(self) -> list[str]:
+        """The strategies on offer."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AggregationQuestion:
@@ -97,6 +101,10 @@ class Aggregator(Protocol):
 
     def wants_more(self, question: AggregationQuestion, max_answers: int) -> set[str]:
         """Images with fewer than `max_answers` answers that are not sure enough yet."""
+        ...
+
+    def names(self) -> list[str]:
+        """The methods on offer."""
         ...
 
 

@@ -12,12 +12,13 @@ from gandt.domain.labeling.jobs import JobState, LabelingJob
 from gandt.domain.labeling.money import EXPECTED_REPEAT_SHARE, Money, Quote, quote
 from gandt.domain.labeling.outcomes import Aggregated, RoundCollected
 from gandt.domain.labeling.rounds import Round, RoundState
-from gandt.domain.paging import key_of, page_size, token_after
+from gandt.domain.paging import number_of, page_size, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.aggregating import aggregate_round
 from gandt_jobcontroller.service.campaigns import WATCH_SECONDS
 from gandt_jobcontroller.service.collecting import collect_job, poll_job
 from gandt_jobcontroller.service.launching import start_job, stop_job, submit_job
+from gandt_jobcontroller.service.naming import check_strategy
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.reconcile import close_collection
 from gandt_jobcontroller.service.selecting import select_round
@@ -40,6 +41,7 @@ class Rounds:
         Raises:
             WrongState: the campaign runs by itself, the round before is not closed, nothing is embedded, or no image
                 is left.
+            InvalidInput: nobody offers the strategy.
         """
         store = self._parts.store
         with self._parts.step:
@@ -58,6 +60,7 @@ class Rounds:
                     reason="ROUND_OPEN",
                     fix="collect and aggregate it first",
                 )
+            check_strategy(self._parts.peers.selector, strategy)
             new = select_round(self._parts, campaign, count or campaign.spec.round_size, strategy, request_id)
         if new is None:
             raise WrongState(
@@ -79,7 +82,7 @@ class Rounds:
         limit = page_size(size, 100, 1000)
         campaign = self._parts.store.get_campaign(campaign_id)
         listing = f"rounds:{campaign.campaign_id}"
-        rounds = self._parts.store.list_rounds(campaign.campaign_id, int(key_of(token, listing) or 0), limit)
+        rounds = self._parts.store.list_rounds(campaign.campaign_id, number_of(token, listing), limit)
         return rounds, token_after(listing, rounds[-1].number) if len(rounds) == limit else ""
 
     def quote(self, round_id: str) -> tuple[Quote, Money]:
@@ -185,7 +188,7 @@ class Rounds:
             campaign_id = store.get_round(round_id).campaign_id
         campaign = store.get_campaign(campaign_id)
         listing = f"jobs:{campaign.campaign_id}:{round_id}"
-        jobs = store.list_jobs(campaign.campaign_id, round_id, int(key_of(token, listing) or 0), limit)
+        jobs = store.list_jobs(campaign.campaign_id, round_id, number_of(token, listing), limit)
         return jobs, token_after(listing, jobs[-1].sequence) if len(jobs) == limit else ""
 
     def watch_job(self, job_name: str, deadline: Deadline = NO_DEADLINE) -> Iterator[LabelingJob]:

@@ -10,11 +10,13 @@ from gandt.domain.datasets import LabeledImage, LabelStatus
 from gandt.domain.errors import NotFound, WrongState
 from gandt.domain.labeling.campaigns import Campaign
 from gandt.domain.labeling.rounds import PageGroup, Pick, Round, RoundState
+from gandt_jobcontroller.service.naming import check_space, unused_seeds
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.peers import SelectionAnswer, SelectionQuestion
 
 PAGE = 5_000
 COLLECTION, MODEL = "collection", "model_id"
+SEED = "seed"  # the source of a label that was known beforehand
 
 
 def select_round(
@@ -40,6 +42,10 @@ def select_round(
     question = _question(parts, campaign, collection, number, count, strategy or campaign.spec.strategy)
     answer = parts.peers.selector.select(question)
     picks, warnings = _known_picks(parts, answer)
+    if before is None:
+        seeds = (seed.labels for seed in parts.store.known_labels(LabelKind.SEED))
+        unused = unused_seeds(seeds, campaign.spec.space.classes)
+        warnings = (*warnings, unused) if unused else warnings
     parts.checkpoint("selected")
     if not picks:
         return None
@@ -84,12 +90,17 @@ def _question(
 
 
 def _labeled(parts: Parts, campaign: Campaign) -> Iterator[LabeledImage]:
-    """Seeds and what people said so far; a tie is no label, and none of the labels is the "other" one."""
+    """Seeds and what people said so far; a tie is no label, and none of the labels is the "other" one.
+
+    A seed of other classes is left out: for this campaign its image is not labeled.
+    """
     none_of_these = (campaign.spec.other_label,) if campaign.spec.other_label else ()
     after = ""
     while page := parts.store.list_labels(campaign.campaign_id, "", True, after, PAGE):
         for label in page:
             labels = label.labels or none_of_these
+            if label.source == SEED and check_space(labels, campaign.spec.space.classes) is not None:
+                continue
             if label.status in (LabelStatus.CERTAIN, LabelStatus.UNCERTAIN) and labels and label.confidence > 0:
                 yield LabeledImage(
                     label.image_id,
