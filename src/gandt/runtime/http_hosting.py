@@ -151,7 +151,7 @@ def _config(app: Application, settings: ServiceSettings, lifecycle: Lifecycle) -
         log_config=None,
         access_log=False,
         server_header=False,
-        lifespan="auto",
+        lifespan="off",  # Application has warm_up and close; a lifespan task would outlive a start that was cut short
         ssl_certfile=settings.tls_cert_file,
         ssl_keyfile=settings.tls_key_file,
         ssl_ca_certs=str(settings.tls_client_ca_file) if settings.tls_client_ca_file else None,

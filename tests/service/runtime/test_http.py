@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,6 +72,20 @@ def test_pages_probes_metrics_and_request_ids() -> None:
         assert _get(f"{found.service}/none")[0] == 404
         assert "gandt_page_hits_total 1.0" in _get(found.metrics)[1]
     assert page.closed == 1
+
+
+def test_no_lifespan_task_is_left_to_be_cancelled_at_the_end() -> None:
+    page = Page()
+    inner, scopes = page.app.http, []
+
+    async def recording(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope["type"])
+        await inner(scope, receive, send)
+
+    page.release.set()
+    with ServerThread(replace(page.app, http=recording), _settings(metrics_port=None)) as thread:
+        assert _get(f"{thread.addresses['page'].service}/slow")[0] == 200
+    assert scopes == ["http"]
 
 
 def test_drain_finishes_the_running_request() -> None:
