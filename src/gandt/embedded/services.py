@@ -7,7 +7,9 @@ only this user can open; the labeling page gets a free loopback port for the bro
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import shutil
 import tempfile
 import threading
@@ -27,6 +29,8 @@ from gandt.runtime.loop_thread import LoopThread
 from gandt.runtime.peers import EndpointSettings, Peers, configured_targets
 from gandt.runtime.server import make_host
 from gandt.runtime.settings import ServiceSettings, layered
+
+log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 5.0
 
@@ -60,6 +64,7 @@ class EmbeddedServices:
         )
         self._locks: dict[str, threading.Lock] = {}
         self._starting = threading.local()
+        self._hosts: dict[str, _StoppableHost] = {}  # also those that are still starting
         self._running: dict[str, tuple[Host, Addresses, Mapping[str, Any]]] = {}
         self._loop = LoopThread.acquire()
         self._closed = False
@@ -111,11 +116,21 @@ class EmbeddedServices:
         ).model_copy(update=_LOCAL if name in catalog.HTTP_NAMES else {**_LOCAL, **_PRIVATE})
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         app = service.bootstrap(settings, self._peers)
-        return self._host(app, settings)
+        return self._host(name, app, settings)
 
-    def _host(self, app: Application, settings: ServiceSettings) -> tuple[Host, Addresses]:
-        host = make_host(app, settings, self._folder)
-        return host, self._loop.run(host.start())
+    def _host(self, name: str, app: Application, settings: ServiceSettings) -> tuple[Host, Addresses]:
+        host = _StoppableHost(make_host(app, settings, self._folder))
+        self._hosts[name] = host
+        try:
+            return host.host, self._loop.run(host.start())
+        except BaseException as error:  # a Ctrl-C too, and then the start still runs on the loop
+            if self._closed:
+                if not isinstance(error, Exception):
+                    raise
+                raise WrongState("the embedded services are closed", kind="service", id=name, state="closed") from error
+            self._stop(host)
+            del self._hosts[name]
+            raise
 
     def _address(self, name: str) -> str:
         found = self._running.get(name)
@@ -125,19 +140,20 @@ class EmbeddedServices:
         return Target(self.endpoint(name))
 
     def close(self) -> None:
-        """Drains the services, callers before the called, and removes what was temporary."""
+        """Drains the services, callers before the called, and removes what was temporary; logs what goes wrong."""
         if self._closed:
             return
         self._closed = True
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-            stack.callback(self._loop.release)
-            stack.callback(self._peers.close)
-            for name in sorted(self._running, key=_start_order):  # unwound backwards: callers stop first
-                stack.callback(self._stop, self._running[name][0])
+            stack.callback(_logged, self._loop.release)
+            stack.callback(_logged, self._peers.close)
+            hosts = list(self._hosts.items())  # other threads may still add theirs
+            for _, host in sorted(hosts, key=lambda each: _start_order(each[0])):
+                stack.callback(self._stop, host)  # unwound backwards: callers stop first
 
-    def _stop(self, host: Host) -> None:
-        self._loop.run(host.stop(_DRAIN_SECONDS))
+    def _stop(self, host: _StoppableHost) -> None:
+        _logged(lambda: self._loop.run(host.stop()))
 
     def __enter__(self) -> Self:
         return self
@@ -146,6 +162,42 @@ class EmbeddedServices:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _StoppableHost:
+    """A host that can be stopped while it starts. Its coroutines run on the one loop.
+
+    Args:
+        host: what to start.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._starting: asyncio.Task[Any] | None = None
+        self._stopped = False
+
+    async def start(self) -> Addresses:
+        """Starts the host. Raises WrongState when it was stopped before."""
+        if self._stopped:
+            raise WrongState("the embedded services are closed", kind="service", state="closed")
+        self._starting = asyncio.current_task()
+        return await self.host.start()
+
+    async def stop(self) -> None:
+        """Ends a start that is under way, which stops what it began; else drains."""
+        self._stopped = True
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait((self._starting,))
+        await self.host.stop(_DRAIN_SECONDS)
+
+
+def _logged(close: Callable[[], object]) -> None:
+    """Closes one thing; the others must still be closed."""
+    try:
+        close()
+    except Exception:  # logged with its trace; an error here would hide the caller's own
+        log.exception("an embedded service did not close")
 
 
 def _start_order(name: str) -> int:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -39,9 +41,10 @@ class Toys:
     def __init__(self) -> None:
         self.events: list[str] = []
         self.settings: list[Toy] = []
+        self.starting, self.release = threading.Event(), threading.Event()
 
     def load(self, name: str) -> catalog.Service:
-        if name not in ("front", "back", "knot"):
+        if name not in ("front", "back", "knot", "slow"):
             return catalog.load(name)
         return catalog.Service(name, Toy, lambda settings, peers: self._bootstrap(name, settings, peers))
 
@@ -65,7 +68,15 @@ class Toys:
                 (grpc.method_handlers_generic_handler("gandt.toy.v1.ToyService", handlers),)
             )
 
-        return Application(name, "gandt.toy.v1.ToyService", register, close=lambda: self.events.append(f"close {name}"))
+        def warm_up() -> None:
+            if name == "slow":
+                self.starting.set()
+                self.release.wait(10)
+
+        def close() -> None:
+            self.events.append(f"close {name}")
+
+        return Application(name, "gandt.toy.v1.ToyService", register, close=close, warm_up=warm_up)
 
 
 def test_services_start_on_demand_and_find_each_other(tmp_path: Path) -> None:
@@ -113,6 +124,57 @@ def test_other_settings_for_a_running_service_are_refused() -> None:
 def test_a_service_that_waits_for_itself_is_an_error_and_no_hang() -> None:
     with EmbeddedServices(load=Toys().load) as it, pytest.raises(WrongState, match="knot -> knot"):
         it.endpoint("knot")
+
+
+@pytest.mark.filterwarnings("error")
+def test_closing_stops_a_service_that_is_still_starting(caplog: pytest.LogCaptureFixture) -> None:
+    toys = Toys()
+    with ThreadPoolExecutor(1) as callers:
+        with EmbeddedServices(load=toys.load) as it:
+            asked = callers.submit(it.endpoint, "slow")
+            assert toys.starting.wait(10)
+            threading.Timer(0.1, toys.release.set).start()
+        assert toys.events == ["build slow", "close slow"]
+        with pytest.raises(WrongState, match="are closed"):
+            asked.result(10)
+    gc.collect()
+    assert not caplog.records
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_interrupted_start_is_undone(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    toys = Toys()
+    with EmbeddedServices(load=toys.load) as it:
+        run, runs = it._loop.run, []
+
+        def interrupted(work: Any) -> Any:
+            runs.append(work)
+            if len(runs) > 1:
+                return run(work)
+            asyncio.run_coroutine_threadsafe(work, it._loop._loop)
+            assert toys.starting.wait(10)
+            toys.release.set()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(it._loop, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            it.endpoint("slow")
+        assert toys.events == ["build slow", "close slow"]
+        assert it.endpoint("slow"), "it can be asked for again"
+    assert toys.events == ["build slow", "close slow"] * 2
+    gc.collect()
+    assert not caplog.records
+
+
+def test_a_service_that_does_not_close_is_logged_and_the_others_close(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toys = Toys()
+    with EmbeddedServices(load=toys.load) as it:
+        it.endpoint("back")
+        monkeypatch.setattr(it._peers, "close", lambda: 1 / 0)
+    assert toys.events == ["build back", "close back"]
+    assert "did not close" in caplog.text
 
 
 def test_wrong_names_and_settings() -> None:
