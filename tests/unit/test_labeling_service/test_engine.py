@@ -280,6 +280,47 @@ def test_one_jobs_trouble_does_not_hold_up_another(bench: Any, monkeypatch: pyte
     assert bench.status("sick") == "Completed"
 
 
+def test_a_trouble_that_lasts_is_logged_once(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.create()
+    bench.answer(bench.worker())
+    cause = ["the disk is full"]
+
+    def fail(uri: str, data: bytes, content_type: str = "") -> Any:
+        raise BackendUnavailable(cause[0], backend="objects")
+
+    monkeypatch.setattr(bench.objects, "put", fail)
+    for text in ("the disk is full", "the disk is away"):
+        cause[0] = text
+        for _ in range(5):
+            bench.clock.advance(60)
+            bench.engine.tick()
+    assert [each.message for each in caplog.records if "waits" in each.message] == [
+        "job job-1 waits: the disk is full",
+        "job job-1 waits: the disk is away",
+    ]
+
+
+def test_an_engine_that_cannot_tick_says_so_once(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = bench.engine
+    ticks = [0]
+
+    def fail() -> float:
+        ticks[0] += 1
+        if ticks[0] == 5:
+            engine.begin_stop()
+        engine.wake()
+        raise BackendUnavailable("the database is full", backend="database")
+
+    monkeypatch.setattr(engine, "tick", fail)
+    monkeypatch.setattr("gandt_labeling.service.engine.RETRY_SECONDS", 0.0)
+    engine._run()
+    assert [each.message for each in caplog.records] == ["the engine waits: the database is full"]
+
+
 def test_a_job_older_than_thirty_days_is_stopped(bench: Any) -> None:
     bench.create(TaskAvailabilityLifetimeInSeconds=2_592_000)
     bench.clock.advance(30 * 24 * 3600 + 1)

@@ -36,6 +36,7 @@ class Engine:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._levels_at = float("-inf")
+        self._troubles: dict[str, str] = {}  # what was last logged of each job that waits; "" is the engine itself
 
     def wake(self) -> None:
         """Something changed: tick soon."""
@@ -65,17 +66,19 @@ class Engine:
             Seconds until there is something to do without a wake; 0 when this tick changed something.
         """
         changed = self._parts.database.write(lambda c: expire_leases(c, self._parts.time.now())) > 0
-        failed = False
+        troubles: dict[str, str] = {}
         for job in self._parts.jobs_in(LIVE_JOBS):
             if self._stopped.is_set():
                 break
             try:
                 changed |= self._advance(job)
             except GandtError as error:  # one job's trouble must not hold up the others
-                failed = True
-                _log.warning("job %s waits: %s", job.spec.name, error, extra={"reason": error.reason})
+                troubles[job.spec.name] = str(error)
+                if self._troubles.get(job.spec.name) != str(error):  # a full disk says the same every 2 s
+                    _log.warning("job %s waits: %s", job.spec.name, error, extra={"reason": error.reason})
+        self._troubles = troubles
         self._report_levels()
-        if failed:
+        if troubles:
             return RETRY_SECONDS
         return 0.0 if changed else self._seconds_to_next()
 
@@ -99,7 +102,9 @@ class Engine:
             try:
                 wait = self.tick()
             except GandtError as error:
-                _log.error("the engine waits: %s", error, extra={"reason": error.reason})
+                if self._troubles.get("") != str(error):
+                    _log.error("the engine waits: %s", error, extra={"reason": error.reason})
+                self._troubles[""] = str(error)
                 wait = RETRY_SECONDS
             except Exception:  # noqa: BLE001 - logged with its trace; the jobs of other people go on
                 _log.exception("the engine met a bug; it goes on with the next tick")
