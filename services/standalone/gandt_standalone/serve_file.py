@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gandt.domain.errors import WrongState
+from gandt.domain.errors import GandtError, WrongState
 
 STATE_DIR = ".gandt"
 _ANSWER_SECONDS = 1.0
@@ -84,10 +84,19 @@ def project_lock(project: Path) -> Iterator[None]:
 
     Raises:
         WrongState: another process serves this project; names it.
+        GandtError: the project's folder cannot be written to.
     """
     state = project / STATE_DIR
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / "serve.lock").open("a") as lock:
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        opened = (state / "serve.lock").open("a")
+    except OSError as error:
+        raise GandtError(
+            f"{state.resolve()} cannot be written: {error.strerror or error}",
+            reason="CANNOT_WRITE",
+            fix="choose a folder that you may write to with --project DIR",
+        ) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

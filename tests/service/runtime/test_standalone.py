@@ -20,7 +20,7 @@ from gandt_standalone.bootstrap import bootstrap
 from gandt_standalone.serve_file import ServeInfo
 
 from gandt.client.connection import connect
-from gandt.domain.errors import BackendUnavailable, InvalidInput, WrongState
+from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, WrongState
 from gandt.embedded import attach
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
@@ -71,6 +71,18 @@ def test_a_killed_server_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     assert attach.read(tmp_path) is None
     with _served(tmp_path):
         assert attach.read(tmp_path) is not None
+
+
+@pytest.mark.parametrize("in_the_way", [".gandt", ".gandt/serve.lock/folder/file"])
+def test_a_project_that_cannot_be_written_to_is_named(tmp_path: Path, in_the_way: str) -> None:
+    path = tmp_path / in_the_way
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    with pytest.raises(GandtError) as caught, serve_file.project_lock(tmp_path):
+        pass
+    assert caught.value.reason == "CANNOT_WRITE"
+    assert str(tmp_path / ".gandt") in caught.value.message
+    assert "--project" in caught.value.fix
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '"x"'])
