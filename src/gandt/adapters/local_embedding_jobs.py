@@ -16,12 +16,13 @@ import numpy as np
 
 from gandt.domain.catalog import EmbeddingJob, EmbeddingState, RejectedFile
 from gandt.domain.embedding import EmbedResult, ImageInput, ModelInfo
-from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, Overloaded
+from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, Overloaded, WrongState
 from gandt.domain.vectors import VectorSet
 from gandt.ports.job_store import JobStore
 
 BLOCK_IMAGES = 256
 PAGE_IMAGES = 1_000
+DISK_REASONS = ("DISK_FULL", "DISK_READ_ONLY")  # somebody can mend these while a job waits
 MAX_TRIES = 8  # without any progress in between
 _log = logging.getLogger(__name__)
 
@@ -113,7 +114,9 @@ class LocalEmbeddingJobs:
                 self._vectors.ensure(job.collection, self._embedder.get_model(job.model_id).dim, job.model_id)
                 self._pass(job, progress)
                 return
-            except (BackendUnavailable, Overloaded, DeadlineExceeded) as error:
+            except (BackendUnavailable, Overloaded, DeadlineExceeded, WrongState) as error:
+                if isinstance(error, WrongState) and error.reason not in DISK_REASONS:
+                    raise
                 tries = 1 if progress.images > before else tries + 1
                 if tries >= MAX_TRIES:
                     raise
@@ -158,12 +161,19 @@ class LocalEmbeddingJobs:
             refused.update(self._vectors.upsert(job.collection, vectors))
         stored = [image_id for image_id, _ in good if image_id not in refused]
         self._store.mark_embedded(job.collection, stored)
-        rejected = [(i, RejectedFile(progress.uris[i], error.reason, error.message)) for i, error in refused.items()]
+        rejected = [(i, _rejected(progress.uris[i], error)) for i, error in refused.items()]
         self._store.advance_embedding_job(job.embedding_job_id, len(stored), rejected)
         progress.refused.update(refused)
         progress.images += len(block)
         for result in block:
             progress.uris.pop(result.image_id, None)
+
+
+def _rejected(uri: str, error: GandtError) -> RejectedFile:
+    """Why an image has no vector, named by its bucket and path unless the message does so."""
+    path = uri.removeprefix("s3://")
+    message = error.message if path in error.message else f"{path}: {error.message}"
+    return RejectedFile(uri, error.reason, message)
 
 
 class _Progress:

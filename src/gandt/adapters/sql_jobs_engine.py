@@ -7,6 +7,7 @@ become domain errors here.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
-from gandt.domain.errors import BackendUnavailable, CorruptData, GandtError, Overloaded
+from gandt.domain.errors import BackendUnavailable, CorruptData, GandtError, Overloaded, WrongState
 
 BUSY_SECONDS = 30
 HEAD = "0001"  # newest revision in sql_jobs_migrations/versions
@@ -51,19 +52,14 @@ def _as_domain_error(error: DBAPIError, where: str) -> GandtError:
             retry_after_seconds=2,
             fix="wait for it, or end the other process",
         )
-    if "readonly" in words or "read-only" in words:
+    if isinstance(error.orig, sqlite3.Error) and (disk_error := _disk_error(words, where)):
+        return disk_error
+    if "read-only" in words:
         return BackendUnavailable(
             f"the job store {where} cannot be written: it is read-only",
             backend="job store",
             reason="STORE_READ_ONLY",
-            fix="make the folder writable",
-        )
-    if "full" in words:
-        return BackendUnavailable(
-            f"the job store {where} cannot be written: the disk is full",
-            backend="job store",
-            reason="DISK_FULL",
-            fix="free some space and start again; nothing acknowledged is lost",
+            fix="connect to the primary server",
         )
     if "malformed" in words or "not a database" in words:
         return CorruptData(f"the job store {where} is damaged: {error.orig}", kind="job store", id=where)
@@ -72,13 +68,38 @@ def _as_domain_error(error: DBAPIError, where: str) -> GandtError:
     )
 
 
-def unwritable(path: Path, error: OSError) -> BackendUnavailable:
+def _disk_error(words: str, where: str) -> WrongState | None:
+    """The error for what SQLite says about a file that it cannot write; None when it is about something else."""
+    if "unable to open database file" in words or "readonly database" in words:
+        return _not_now(
+            f"the job store {where} cannot be written: it or its folder is read-only or gone",
+            where,
+            "DISK_READ_ONLY",
+            "make the file and its folder writable; nothing acknowledged is lost",
+        )
+    if "disk is full" in words or "disk i/o error" in words:
+        return _not_now(
+            f"the job store {where} cannot be written: the disk is full or failing",
+            where,
+            "DISK_FULL",
+            "free some space; nothing acknowledged is lost",
+        )
+    return None
+
+
+def _not_now(message: str, where: str, reason: str, fix: str) -> WrongState:
+    """The store answers, but its disk must change first; loops wait for that as for any wrong state."""
+    return WrongState(message, kind="job store", id=where, state="not writable", reason=reason, fix=fix)
+
+
+def unwritable(path: Path, error: OSError) -> WrongState:
     """The error for a folder or file of the store that cannot be made."""
-    return BackendUnavailable(
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return _not_now(
         f"the job store cannot write {path}: {error.strerror}",
-        backend="job store",
-        reason="STORE_READ_ONLY",
-        fix="make the folder writable",
+        str(path),
+        "DISK_FULL" if full else "DISK_READ_ONLY",
+        "free some space" if full else "make the folder writable",
     )
 
 
@@ -91,7 +112,7 @@ class SqlStore:
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
-        self._where = self._engine.url.render_as_string(hide_password=True)
+        self._where = str(self.database_file or self._engine.url.render_as_string(hide_password=True))
         self._migrate()
 
     def close(self) -> None:

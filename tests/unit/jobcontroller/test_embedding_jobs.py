@@ -101,10 +101,10 @@ def test_bad_images_fail_alone_with_their_reason(store: SqlJobs) -> None:
     done = store.get_embedding_job("e1")
     assert (done.state, done.embedded, done.failed) == (EmbeddingState.COMPLETED, COUNT - 3, 3)
     assert done.message == "3 images could not be embedded"
-    assert [(r.uri, r.reason) for r in done.rejected] == [
-        ("s3://p/i01.png", "IMAGE_TRUNCATED"),
-        ("s3://p/i03.png", "BAD_VECTOR"),
-        ("s3://p/i19.png", "IMAGE_TRUNCATED"),
+    assert [(r.uri, r.reason, r.message) for r in done.rejected] == [
+        ("s3://p/i01.png", "IMAGE_TRUNCATED", "p/i01.png: cut off"),
+        ("s3://p/i03.png", "BAD_VECTOR", "p/i03.png: zero"),
+        ("s3://p/i19.png", "IMAGE_TRUNCATED", "p/i19.png: cut off"),
     ]
     assert store.count_unembedded("images_1") == 3
 

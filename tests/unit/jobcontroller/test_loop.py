@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gandt_jobcontroller.service.reconcile import is_passing
+from sqlalchemy.exc import OperationalError
 
-from gandt.domain.errors import BackendUnavailable, InvalidInput, Overloaded
+from gandt.adapters.sql_jobs import SqlJobs
+from gandt.domain.errors import BackendUnavailable, InvalidInput, Overloaded, WrongState
 from gandt.domain.labeling.campaigns import CampaignState, StopRule
 from gandt.domain.labeling.jobs import BackendState, JobState
 from gandt.domain.labeling.rounds import RoundState
@@ -277,3 +281,30 @@ def test_only_one_controller_leads(world: World, tmp_path: Path) -> None:
     other = World(tmp_path)
     assert other.controller.loop.run_once() == 0
     other.store.close()
+
+
+def write_under(store: SqlJobs, pragma: str) -> None:
+    """Write with SQLite set up so that it cannot."""
+    with store.write() as connection:
+        connection.exec_driver_sql(f"PRAGMA {pragma}")
+        try:
+            connection.exec_driver_sql("CREATE TABLE more AS SELECT randomblob(100000)")
+        finally:
+            connection.exec_driver_sql("PRAGMA query_only=OFF")
+
+
+def test_a_disk_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(WrongState, match=r"folder is read-only or gone; make the file") as caught:
+        SqlJobs(f"sqlite:///{tmp_path}")  # a folder is no file
+    assert caught.value.reason == "DISK_READ_ONLY"
+    path = tmp_path / "controller.db"
+    store = SqlJobs(f"sqlite:///{path}")
+    for pragma, reason in (("query_only=ON", "DISK_READ_ONLY"), ("max_page_count=1", "DISK_FULL")):
+        with pytest.raises(WrongState, match=f"job store {path} cannot be written") as caught:
+            write_under(store, pragma)
+        assert caught.value.reason == reason
+        assert is_passing(caught.value)
+    with pytest.raises(WrongState, match="full or failing") as caught, store.write():
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+    assert caught.value.reason == "DISK_FULL"
+    store.close()
