@@ -225,14 +225,17 @@ def _label(
         ctx.out.note(f"label here: {url}" if url else "waiting for the people whom the backend asks")
         if url and loop.open_browser:
             webbrowser.open(url)
-    shown: set[tuple[int, str]] = set()
+    shown: set[tuple[str, str]] = set()
 
     def on_change(now: Campaign, newest: Round | None) -> None:
         if workers is not None:
             workers.check()
         clock.enter(_stage(newest))
-        if newest is not None and (newest.number, str(newest.state)) not in shown:
-            shown.add((newest.number, str(newest.state)))
+        if now.message and not now.state.is_final and ("", now.message) not in shown:
+            shown.add(("", now.message))
+            ctx.out.warn(now.message)
+        if newest is not None and (str(newest.number), str(newest.state)) not in shown:
+            shown.add((str(newest.number), str(newest.state)))
             if newest.state == "selected":
                 ctx.out.note(f"round {newest.number}: {newest.images} images selected by {newest.strategy}")
             if newest.state == "aggregated":
