@@ -42,6 +42,16 @@ def test_an_unknown_flag_is_one_error(capsys: pytest.CaptureFixture[str]) -> Non
     assert "Traceback" not in err
 
 
+def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image,worker,label\na,w,x\n")
+    run = "import sys; sys.modules['prometheus_client'] = None; from gandt.cli.main import main; "
+    run += "sys.exit(main(['aggregate', 'a.csv', '-o', 'l.csv']))"
+    done = subprocess.run([sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == exit_codes.USAGE
+    assert "pip install 'gandt[standalone]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_common_flags_may_stand_before_the_verb() -> None:
     assert split_verb(["--project", "x", "-v", "status", "--json"]) == ("status", ["--project", "x", "-v", "--json"])
     assert split_verb(["--json"]) == ("", ["--json"])

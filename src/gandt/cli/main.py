@@ -144,6 +144,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GandtError as error:
         out.error(error)
         return exit_codes.exit_code(error)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gandt"):
+            return _internal(error, out, "--verbose" in rest or "-v" in rest)
+        out.error(_extra_missing(error))
+        return exit_codes.USAGE
     except KeyboardInterrupt:
         out.note("interrupted; what was done is saved, the same command goes on from here")
         return exit_codes.INTERRUPTED
@@ -168,6 +173,15 @@ def _run(verb: str, rest: list[str], out: Output) -> int:
         )
     with Context.of(args, out) as ctx:
         return int(module.run(args, ctx))
+
+
+def _extra_missing(error: ModuleNotFoundError) -> GandtError:
+    """The base installation has the client and the CLI; services started in this process need their libraries."""
+    return GandtError(
+        f"this needs the Python package {error.name}, which is not installed",
+        reason="EXTRA_MISSING",
+        fix="pip install 'gandt[standalone]', or name a running service with --endpoint",
+    )
 
 
 def _internal(error: Exception, out: Output, verbose: bool) -> int:
