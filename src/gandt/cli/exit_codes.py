@@ -25,6 +25,7 @@ _BY_ERROR: tuple[tuple[type[errors.GandtError], int], ...] = (
 )
 _BY_REASON = {
     "NOTHING_TO_DO": NOTHING,
+    "NO_IMAGES": NOTHING,
     "NEEDS_YES": REFUSED,
     "WAITING_FOR_PEOPLE": WAITING,
     "NEEDS_SERVER": WAITING,

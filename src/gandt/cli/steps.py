@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gandt.client.jobcontroller import JobControllerClient
     from gandt.domain.catalog import EmbeddingJob, LabelKind
     from gandt.domain.labeling.campaigns import Campaign
+    from gandt.domain.labeling.outcomes import ImportReport
     from gandt.domain.labeling.rounds import Round
 
 POLL_SECONDS = 0.2
@@ -69,9 +70,9 @@ def ingest(ctx: Context, client: JobControllerClient, sources: Sequence[str]) ->
     """Reads images into the catalog, says what was refused, and returns the exit status."""
     from gandt.domain.labeling.outcomes import ImportSummary
 
-    uris = [image_uri(ctx, source) for source in sources]
+    named = {image_uri(ctx, source): source for source in sources}
     summary, refused = ImportSummary(), 0
-    for report in client.import_images(uris):
+    for report in _as_typed(client.import_images(list(named)), named):
         ctx.out.progress("reading images", report.progress.done, report.progress.total)
         summary = report.summary
         for rejected in report.rejected:
@@ -91,6 +92,16 @@ def ingest(ctx: Context, client: JobControllerClient, sources: Sequence[str]) ->
         f"{refused:,} refused"
     )
     return exit_codes.PARTIAL if refused else exit_codes.DONE
+
+
+def _as_typed(reports: Iterator[ImportReport], named: Mapping[str, str]) -> Iterator[ImportReport]:
+    """The reports; an error names a folder as the user typed it, not by its bucket."""
+    try:
+        yield from reports
+    except GandtError as error:
+        for uri, source in named.items():
+            error.message = error.message.replace(uri, source)
+        raise
 
 
 def embed(ctx: Context, client: JobControllerClient) -> EmbeddingJob:
