@@ -89,7 +89,7 @@ def labeling(tmp_path: Path) -> Iterator[Callable[..., Labeling]]:
     threads: list[ServerThread] = []
 
     def start(pages: int = 1) -> Labeling:
-        settings = Settings(port=0, metrics_port=None, health_port=None, data_dir=tmp_path, drain_seconds=1)
+        settings = Settings(port=0, metrics_port=None, data_dir=tmp_path, drain_seconds=1)
         threads.append(ServerThread([bootstrap(settings)], settings))
         url = threads[-1].start()["labeling"].service
         made = Labeling(url, _invite(url, tmp_path), _client("sagemaker", url), _client("s3", url + "/s3"), "party")

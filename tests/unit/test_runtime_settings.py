@@ -12,7 +12,8 @@ from pydantic_settings import SettingsConfigDict
 
 from gandt.domain.errors import InvalidInput, NotFound
 from gandt.runtime.peers import Peers
-from gandt.runtime.settings import ServiceSettings, describe, layered
+from gandt.runtime.service_settings import ServiceSettings
+from gandt.runtime.settings import describe, layered
 
 
 class Settings(ServiceSettings):

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ObjectSettings, ServiceSettings
 
 
-class Settings(ServiceSettings):
+class Settings(ObjectSettings, ServiceSettings):
     """Settings of the aggregation service."""
 
     model_config = SettingsConfigDict(env_prefix="GANDT_AGGREGATION__")
@@ -24,11 +24,6 @@ class Settings(ServiceSettings):
     metrics_port: int | None = Field(
         default=9054, ge=0, le=65535, description="Prometheus /metrics; 0 takes a free one, empty turns it off."
     )
-    objects: str = Field(
-        default="",
-        description="Where s3:// URIs are read: empty for data_dir/objects, s3 for S3, or another folder.",
-    )
-    s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 that is not Amazon's, such as MinIO.")
     max_answers: int = Field(
         default=20_000_000,
         ge=1,

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from gandt.runtime.settings import MIB, ServiceSettings
+from gandt.runtime.service_settings import MIB, ObjectSettings, ServiceSettings
 
 
-class Settings(ServiceSettings):
+class Settings(ObjectSettings, ServiceSettings):
     """What the embedding service can be told."""
 
     model_config = SettingsConfigDict(env_prefix="GANDT_EMBEDDING__")
@@ -86,8 +86,3 @@ class Settings(ServiceSettings):
         ge=1,
         description="Largest width times height that is decoded; a pixel takes 3 bytes in each decode thread.",
     )
-    objects: str = Field(
-        default="",
-        description="Where s3:// URIs are read: empty for data_dir/objects, s3 for S3, or another folder.",
-    )
-    s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 that is not Amazon's, such as MinIO.")

@@ -14,8 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from gandt.adapters.local_embedding_jobs import LocalEmbeddingJobs
-from gandt.adapters.local_files import LocalFiles
-from gandt.adapters.object_stores import open_s3
+from gandt.adapters.object_stores import open_objects
 from gandt.adapters.pillow_images import PillowImages
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.sagemaker import SageMakerJobs, sagemaker_client
@@ -23,7 +22,6 @@ from gandt.adapters.sql_jobs import SqlJobs
 from gandt.adapters.system_clock import SystemClock
 from gandt.client.embedding import EmbeddingClient
 from gandt.domain.errors import WrongState
-from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
 from gandt.wire import jobcontroller as wire
@@ -52,7 +50,7 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
     vectors = RemoteVectors(neighbors.connect("vectorsearch"))
     parts = Parts(
         store=store,
-        objects=_objects(settings),
+        objects=open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url),
         backend=SageMakerJobs(_backend(settings, neighbors)),
         peers=protocols.Peers(
             selector=RemoteSelector(neighbors.connect("selection")),
@@ -103,12 +101,6 @@ def _places(settings: Settings) -> Places:
         pre_lambda_arn=settings.pre_lambda_arn,
         post_lambda_arn=settings.post_lambda_arn,
     )
-
-
-def _objects(settings: Settings) -> ObjectStore:
-    if not settings.objects:
-        return LocalFiles(settings.data_dir / "objects")
-    return open_s3("" if settings.objects == "s3" else settings.objects)
 
 
 def _backend(settings: Settings, peers: Peers) -> Callable[[], Any]:

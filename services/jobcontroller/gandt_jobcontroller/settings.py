@@ -8,12 +8,12 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ObjectSettings, ServiceSettings
 
 LOCAL_LAMBDA = "arn:aws:lambda:local-1:000000000000:function:"
 
 
-class Settings(ServiceSettings):
+class Settings(ObjectSettings, ServiceSettings):
     """Settings of the job controller. The defaults are those of one machine with our own labeling service."""
 
     model_config = SettingsConfigDict(env_prefix="GANDT_JOBCONTROLLER__")
@@ -32,11 +32,6 @@ class Settings(ServiceSettings):
         default="",
         description="SQLAlchemy URL of the loop's state. Empty: controller.db in data_dir (SQLite). "
         "postgresql+psycopg://... on a cluster, where several controllers share it.",
-    )
-    objects: str = Field(
-        default="",
-        description="Where s3:// objects are: empty for the folder `objects` below data_dir, `s3` for AWS, or the URL "
-        "of an S3 endpoint. Credentials come from boto3's usual places.",
     )
     bucket: str = Field(
         default="gandt", description="Bucket of thumbnails, manifests, templates and the labeling backend's output."

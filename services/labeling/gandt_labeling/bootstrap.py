@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gandt.adapters.local_files import LocalFiles
-from gandt.adapters.object_stores import open_s3
+from gandt.adapters.object_stores import open_objects
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.system_clock import SystemClock
 from gandt.domain.errors import InvalidInput, PermissionDenied
-from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
 from gandt_labeling.app import build_app
@@ -56,7 +54,7 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
     clock = SystemClock()
     time = SteadyClock(clock)
     meter = PrometheusMeter(METRICS)
-    objects = _objects(settings)
+    objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
     database = Database(settings.database_url or f"sqlite:///{settings.data_dir.absolute() / 'labeling.db'}")
     database.migrate()
     address = _Address(settings)
@@ -169,12 +167,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _objects(settings: Settings) -> ObjectStore:
-    if settings.objects == "s3":
-        return open_s3(settings.s3_endpoint_url)
-    return LocalFiles(settings.objects_dir or settings.data_dir / "objects")
 
 
 def _secret(settings: Settings) -> str:

@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ObjectSettings, ServerSettings
 
 LOCAL_LAMBDA = "arn:aws:lambda:local-1:000000000000:function:"
 
 
-class Settings(ServiceSettings):
+class Settings(ObjectSettings, ServerSettings):
     """`[labeling]` in gandt.toml, `GANDT_LABELING__<KEY>`."""
 
     model_config = SettingsConfigDict(env_prefix="GANDT_LABELING__")
@@ -36,14 +33,6 @@ class Settings(ServiceSettings):
         description="SQLAlchemy URL of jobs, leases and answers. Empty: labeling.db in data_dir. "
         "postgresql+psycopg://... on a cluster.",
     )
-    objects: Literal["directory", "s3"] = Field(
-        default="directory", description="Where manifests, images and results are: a folder, or an S3 service."
-    )
-    objects_dir: Path | None = Field(
-        default=None,
-        description="Folder of the directory store. Empty: objects in data_dir, shared with the controller.",
-    )
-    s3_endpoint_url: str = Field(default="", description="S3 service; empty for AWS itself. Only with objects = s3.")
     region: str = Field(default="local-1", description="Region in the ARNs of jobs.")
     account: str = Field(default="000000000000", pattern=r"[0-9]{12}", description="Account in the ARNs of jobs.")
     access_key_id: str = Field(

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ObjectSettings, ServiceSettings
 
 
-class Settings(ServiceSettings):
+class Settings(ObjectSettings, ServiceSettings):
     """Section `[selection]`, environment `GANDT_SELECTION__<KEY>`."""
 
     model_config = SettingsConfigDict(env_prefix="GANDT_SELECTION__")
@@ -35,8 +35,3 @@ class Settings(ServiceSettings):
         ge=0,
         description="Answers kept by request_id, so that a repeated Select gets the same picks. 0 keeps none.",
     )
-    objects: str = Field(
-        default="",
-        description="Where s3:// pools are read: empty for data_dir/objects, s3 for S3, or another folder.",
-    )
-    s3_endpoint_url: str = Field(default="", description="Endpoint of an S3 that is not Amazon's, such as MinIO.")

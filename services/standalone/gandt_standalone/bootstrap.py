@@ -18,7 +18,8 @@ from gandt.runtime.application import Application
 from gandt.runtime.hosting import Addresses
 from gandt.runtime.listening import authority
 from gandt.runtime.peers import EndpointSettings, Peers, configured_targets
-from gandt.runtime.settings import ServiceSettings, layered
+from gandt.runtime.service_settings import ServerSettings
+from gandt.runtime.settings import layered
 from gandt_standalone import catalog
 from gandt_standalone.serve_file import STATE_DIR
 
@@ -35,7 +36,7 @@ class Standalone:
         addresses: to be filled when they listen; it wins over what the settings say.
     """
 
-    served: list[tuple[Application, ServiceSettings]]
+    served: list[tuple[Application, ServerSettings]]
     peers: Peers
     addresses: dict[str, Addresses]
 
@@ -76,7 +77,7 @@ def bootstrap(
     addresses: dict[str, Addresses] = {}
     endpoints = EndpointSettings(config_file=config_file)
     peers = Peers(configured_targets(endpoints, lambda name: _local(name, settings, addresses, endpoints)))
-    served: list[tuple[Application, ServiceSettings]] = []
+    served: list[tuple[Application, ServerSettings]] = []
     try:
         for service in services:
             served.append((service.bootstrap(settings[service.name], peers), settings[service.name]))
@@ -116,7 +117,7 @@ def objects_of(project: Path, uri: str) -> ObjectStore:
 
 def _local(
     name: str,
-    settings: Mapping[str, ServiceSettings],
+    settings: Mapping[str, ServerSettings],
     addresses: Mapping[str, Addresses],
     endpoints: EndpointSettings,
 ) -> Target:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
-from gandt.runtime.settings import ServiceSettings, unknown_key
+from gandt.runtime.service_settings import ServerSettings
+from gandt.runtime.settings import unknown_key
 
 NAMES = ("embedding", "vectorsearch", "selection", "aggregation", "jobcontroller", "labeling")
 """In start order: a service comes after those it calls, and people come last."""
@@ -33,8 +34,8 @@ class Service:
     """
 
     name: str
-    settings: type[ServiceSettings]
-    bootstrap: Callable[[ServiceSettings, Peers], Application]
+    settings: type[ServerSettings]
+    bootstrap: Callable[[ServerSettings, Peers], Application]
 
 
 def load(name: str) -> Service:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServiceSettings
 
 
 class Settings(ServiceSettings):

@@ -28,7 +28,8 @@ from gandt.runtime.hosting import Addresses, Host
 from gandt.runtime.loop_thread import LoopThread
 from gandt.runtime.peers import EndpointSettings, Peers, configured_targets
 from gandt.runtime.server import make_host
-from gandt.runtime.settings import ServiceSettings, layered
+from gandt.runtime.service_settings import ServerSettings
+from gandt.runtime.settings import layered
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class EmbeddedServices:
         app = service.bootstrap(settings, self._peers)
         return self._host(name, app, settings)
 
-    def _host(self, name: str, app: Application, settings: ServiceSettings) -> tuple[Host, Addresses]:
+    def _host(self, name: str, app: Application, settings: ServerSettings) -> tuple[Host, Addresses]:
         host = _StoppableHost(make_host(app, settings, self._folder))
         self._hosts[name] = host
         try:
@@ -208,10 +209,9 @@ def _start_order(name: str) -> int:
 _LOCAL: dict[str, Any] = {
     "host": "127.0.0.1",
     "port": 0,
-    "health_port": None,
     "metrics_port": None,
     "tls_cert_file": None,
     "tls_key_file": None,
     "tls_client_ca_file": None,
 }
-_PRIVATE: dict[str, Any] = {"token": None, "reflection": False}
+_PRIVATE: dict[str, Any] = {"health_port": None, "token": None, "reflection": False}

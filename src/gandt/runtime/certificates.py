@@ -9,14 +9,14 @@ from pathlib import Path
 import grpc
 
 from gandt.domain.errors import InvalidInput
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
 Stamp = tuple[tuple[int, int], ...]
 
 
-def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
+def server_credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:
     """TLS or mTLS as the settings say; None for plaintext.
 
     Raises:

@@ -20,7 +20,7 @@ from gandt.runtime.interceptors import HEALTH, interceptors
 from gandt.runtime.lifecycle import Lifecycle, State
 from gandt.runtime.listening import authority, cannot_listen, open_listener
 from gandt.runtime.metrics import MetricsPage, RpcMetrics
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServerSettings, ServiceSettings
 from gandt.runtime.watchable_health import DrainingHealth
 from gandt.runtime.work_pool import WorkPool
 
@@ -188,7 +188,7 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, int]]:
     return options
 
 
-def open_metrics(app: Application, settings: ServiceSettings) -> MetricsPage:
+def open_metrics(app: Application, settings: ServerSettings) -> MetricsPage:
     """The metrics page of an application. Raises WrongState when its port is taken."""
     assert settings.metrics_port is not None
     try:

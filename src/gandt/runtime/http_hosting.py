@@ -18,7 +18,7 @@ from gandt.runtime.hosting import Addresses, open_metrics
 from gandt.runtime.lifecycle import Lifecycle, State
 from gandt.runtime.listening import authority, open_listener
 from gandt.runtime.metrics import MetricsPage
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServerSettings
 from gandt.wire import request_ids
 
 Scope = MutableMapping[str, Any]
@@ -34,7 +34,7 @@ class HttpHost:
         settings: port, limits, TLS.
     """
 
-    def __init__(self, app: Application, settings: ServiceSettings) -> None:
+    def __init__(self, app: Application, settings: ServerSettings) -> None:
         self._app = app
         self._settings = settings
         self._lifecycle = Lifecycle()
@@ -145,7 +145,7 @@ async def _answer(send: Send, status: int, text: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _config(app: Application, settings: ServiceSettings, lifecycle: Lifecycle) -> uvicorn.Config:
+def _config(app: Application, settings: ServerSettings, lifecycle: Lifecycle) -> uvicorn.Config:
     return uvicorn.Config(
         _Probes(app.http, lifecycle),
         log_config=None,

@@ -20,12 +20,13 @@ from gandt.runtime.hosting import Addresses, GrpcHost, Host
 from gandt.runtime.logs import configure_logging
 from gandt.runtime.loop_thread import LoopThread
 from gandt.runtime.peers import Peers
-from gandt.runtime.settings import ServiceSettings, describe
+from gandt.runtime.service_settings import ServerSettings, ServiceSettings
+from gandt.runtime.settings import describe
 
 log = logging.getLogger(__name__)
 
-S = TypeVar("S", bound=ServiceSettings)
-Served = Sequence[tuple[Application, ServiceSettings]]
+S = TypeVar("S", bound=ServerSettings)
+Served = Sequence[tuple[Application, ServerSettings]]
 INTERRUPTED = 130
 """Exit code after a second signal, as shells have it for Ctrl-C."""
 
@@ -50,7 +51,7 @@ def main(settings_class: type[S], bootstrap: Callable[[S, Peers], Application]) 
         return _failed(error)
 
 
-def serve(app: Application, settings: ServiceSettings, on_serving: OnServing | None = None) -> int:
+def serve(app: Application, settings: ServerSettings, on_serving: OnServing | None = None) -> int:
     """Serves one application until SIGTERM or SIGINT.
 
     Args:
@@ -165,7 +166,7 @@ class ServerThread:
     def __init__(
         self,
         apps: Application | Sequence[Application],
-        settings: ServiceSettings | None = None,
+        settings: ServerSettings | None = None,
         socket_dir: Path | None = None,
     ) -> None:
         listed = [apps] if isinstance(apps, Application) else list(apps)
@@ -210,16 +211,18 @@ class ServerThread:
         self.stop()
 
 
-def make_host(app: Application, settings: ServiceSettings, socket_dir: Path | None = None) -> Host:
+def make_host(app: Application, settings: ServerSettings, socket_dir: Path | None = None) -> Host:
     """The host for an application: HTTP when it has an ASGI app, else gRPC."""
     if app.http is not None:
         from gandt.runtime.http_hosting import HttpHost  # uvicorn is installed with the labeling service only
 
         return HttpHost(app, settings)
+    if not isinstance(settings, ServiceSettings):
+        raise TypeError(f"{app.name} speaks gRPC and its settings do not")
     return GrpcHost(app, settings, str(socket_dir / f"{app.name}.sock") if socket_dir else "")
 
 
-def _warn_when_open(app: Application, settings: ServiceSettings) -> None:
+def _warn_when_open(app: Application, settings: ServerSettings) -> None:
     local = settings.host in ("127.0.0.1", "::1", "localhost")
     if not local and settings.token is None and settings.tls_client_ca_file is None and app.http is None:
         log.warning(

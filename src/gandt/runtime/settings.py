@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings that every service has, and where their values come from.
+"""Where the values of settings come from.
 
 Order: arguments (the CLI's flags) > environment `GANDT_<SERVICE>__<KEY>` > section
 `[<service>]` of the project's gandt.toml > the same section of the user's file > defaults.
@@ -15,15 +15,14 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gandt.domain.errors import InvalidInput, NotFound
 
 CONFIG_VARIABLE = "GANDT_CONFIG"
-MIB = 1 << 20
 _PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")  # in a URL, as database_url has it
 
 S = TypeVar("S", bound="SectionSettings")
@@ -117,70 +116,6 @@ class SectionSettings(BaseSettings):
         return InvalidInput(
             f"setting {name} from {origin} is not valid: {first['msg']}", field=name, reason="INVALID_SETTING"
         )
-
-
-class ServiceSettings(SectionSettings):
-    """What every service can be told. Subclasses give `env_prefix` and their default ports."""
-
-    model_config = SettingsConfigDict(env_prefix="GANDT_SERVICE__")
-
-    host: str = Field(
-        default="127.0.0.1",
-        description="Address to listen on. Loopback by default; 0.0.0.0 in a container, then set a token or TLS.",
-    )
-    port: int = Field(default=0, ge=0, le=65535, description="Service port; 0 takes a free one.")
-    health_port: int | None = Field(
-        default=0, ge=0, le=65535, description="Plaintext health for probes; 0 takes a free one, empty turns it off."
-    )
-    metrics_port: int | None = Field(
-        default=0, ge=0, le=65535, description="Prometheus /metrics; 0 takes a free one, empty turns it off."
-    )
-    data_dir: Path = Field(
-        default=Path(".gandt"),
-        description="Folder for everything the service keeps. A volume in a container; .gandt in a project.",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe message that is logged. debug adds a line for each call."
-    )
-    log_format: Literal["json", "text"] = Field(
-        default="json", description="json for collectors, text for reading in a terminal."
-    )
-    tls_cert_file: Path | None = Field(
-        default=None, description="PEM certificate chain of this server. With tls_key_file it turns TLS on."
-    )
-    tls_key_file: Path | None = Field(default=None, description="PEM private key of tls_cert_file.")
-    tls_client_ca_file: Path | None = Field(
-        default=None, description="PEM of the CA whose client certificates are asked for (mTLS)."
-    )
-    token: SecretStr | None = Field(
-        default=None, description="Bearer token that every call must carry. None lets everybody in."
-    )
-    workers: int = Field(
-        default=8,
-        ge=1,
-        le=1024,
-        description="Threads for use cases. More helps when they wait for others, not the CPU.",
-    )
-    streams: int = Field(
-        default=64, ge=1, le=4096, description="Streaming calls at once; each holds a thread while it lasts."
-    )
-    queue: int = Field(
-        default=256, ge=0, description="Calls that may wait for a worker before new ones get RESOURCE_EXHAUSTED."
-    )
-    drain_seconds: float = Field(
-        default=25.0,
-        ge=0,
-        description="Time for running calls after SIGTERM. Below the pod's termination grace (30 s).",
-    )
-    max_message_bytes: int = Field(
-        default=33 * MIB, ge=1024, description="Largest message either way: 32 MiB and 1 MiB head room."
-    )
-    max_connection_age_seconds: float | None = Field(
-        default=None,
-        gt=0,
-        description="Age at which clients must reconnect and so notice new pods; 60 in a cluster. Running calls go on.",
-    )
-    reflection: bool = Field(default=True, description="Lets grpcurl list the methods. Off where that is unwanted.")
 
 
 def read_section(path: Path, section: str, known: Iterable[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from gandt.client.connection import Channel, connect
 from gandt.runtime.application import Application
 from gandt.runtime.hosting import Addresses
 from gandt.runtime.server import ServerThread
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServiceSettings
 
 SERVICE = "gandt.echo.v1.EchoService"
 SCRIPT = Path(__file__).parent / "echo_app.py"

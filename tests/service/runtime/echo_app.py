@@ -17,7 +17,7 @@ from gandt.domain import errors
 from gandt.ports.clock import Deadline
 from gandt.runtime.application import Application
 from gandt.runtime.server import serve
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServiceSettings
 from gandt.runtime.work_pool import WorkPool
 from gandt.wire import request_ids
 

@@ -11,7 +11,7 @@ import pytest
 from gandt.client.connection import Channel, Target, connect
 from gandt.domain.errors import BackendUnavailable, DeadlineExceeded
 from gandt.runtime.server import ServerThread
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServiceSettings
 
 ECHO = "/gandt.echo.v1.EchoService/Echo"
 

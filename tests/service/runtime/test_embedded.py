@@ -22,7 +22,7 @@ from gandt.domain.errors import InvalidInput, WrongState
 from gandt.embedded.services import EmbeddedServices
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServiceSettings
 from gandt.runtime.work_pool import WorkPool
 
 CALL = "/gandt.toy.v1.ToyService/Call"

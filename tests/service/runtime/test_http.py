@@ -21,7 +21,7 @@ from starlette.routing import Route
 from gandt.domain.errors import WrongState
 from gandt.runtime.application import Application
 from gandt.runtime.server import ServerThread
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServiceSettings
 
 
 class Page:

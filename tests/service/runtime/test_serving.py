@@ -34,7 +34,7 @@ from gandt.domain.errors import (
 from gandt.runtime.application import Application
 from gandt.runtime.logs import configure_logging
 from gandt.runtime.server import ServerThread
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServiceSettings
 from gandt.wire import request_ids
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -24,7 +24,7 @@ from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, Wr
 from gandt.embedded import attach
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
-from gandt.runtime.settings import ServiceSettings
+from gandt.runtime.service_settings import ServerSettings, ServiceSettings
 
 SCRIPT = Path(__file__).parent / "toy_project.py"
 
@@ -122,7 +122,7 @@ class Toy(ServiceSettings):
 
 
 def _load(name: str) -> catalog.Service:
-    def build(_: ServiceSettings, peers: Peers) -> Application:
+    def build(_: ServerSettings, peers: Peers) -> Application:
         if name == "broken":
             raise WrongState("its store is in use", kind="store", id="x")
         closed.append(f"built {name}")

@@ -189,7 +189,7 @@ def start_labeling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 
     def start(**values: Any) -> Service:
         values.setdefault("data_dir", tmp_path_factory.mktemp("labeling"))
-        settings = Settings(port=0, metrics_port=None, health_port=None, drain_seconds=1, **values)
+        settings = Settings(port=0, metrics_port=None, drain_seconds=1, **values)
         thread = ServerThread([bootstrap(settings)], settings)
         address = thread.start()["labeling"].service
         running.append(thread)
