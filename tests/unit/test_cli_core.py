@@ -108,8 +108,8 @@ def test_layers_of_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("[project]\nround_siez = 1\n", "did you mean 'round_size'?"),
-        ("[projct]\n", "did you mean 'project'?"),
+        ("[project]\nround_siez = 1\n", "did you mean round_size?"),
+        ("[projct]\n", "did you mean project?"),
         ("[project]\nround_size = 'many'\n", "must be a whole number"),
         ("round_size = 1\n", "outside any section"),
         ("[project\n", "not valid TOML"),

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from gandt.domain.errors import InvalidInput, NotFound
+from gandt.domain.errors import InvalidInput
 from gandt.runtime.peers import Peers
 from gandt.runtime.service_settings import ServiceSettings
 from gandt.runtime.settings import describe, layered
@@ -64,7 +64,7 @@ def test_the_variable_names_the_project_file(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("GANDT_CONFIG", str(_project(tmp_path, "[toy]\nmax_batch = 7\n")))
     assert Settings().max_batch == 7
     monkeypatch.setenv("GANDT_CONFIG", str(tmp_path / "none.toml"))
-    with pytest.raises(NotFound):
+    with pytest.raises(InvalidInput):
         Settings()
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.runtime.application import Application
+from gandt.runtime.config_files import nearest
 from gandt.runtime.peers import Peers
 from gandt.runtime.service_settings import ServerSettings
-from gandt.runtime.settings import unknown_key
 
 NAMES = ("embedding", "vectorsearch", "selection", "aggregation", "jobcontroller", "labeling")
 """In start order: a service comes after those it calls, and people come last."""
@@ -46,8 +46,9 @@ def load(name: str) -> Service:
         WrongState: its libraries are not installed; names the extra.
     """
     if name not in NAMES:
-        near = unknown_key(name, NAMES, where="").fix
-        raise InvalidInput(f"there is no service {name!r}", field="name", reason="UNKNOWN_SERVICE", fix=near)
+        raise InvalidInput(
+            f"there is no service {name!r}", field="name", reason="UNKNOWN_SERVICE", fix=nearest(name, NAMES)
+        )
     try:
         settings = importlib.import_module(f"gandt_{name}.settings").Settings
         bootstrap = importlib.import_module(f"gandt_{name}.bootstrap").bootstrap

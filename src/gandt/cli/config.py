@@ -46,11 +46,16 @@ def _rows(section: str, ctx: Context) -> list[tuple[str, str, str, str]]:
         ]
     try:
         settings = importlib.import_module(f"gandt_{section}.settings").Settings
-        from gandt.runtime.settings import describe
+        from gandt_standalone.catalog import ON_ONE_MACHINE
+
+        from gandt.runtime.settings import describe, layered
     except ModuleNotFoundError as e:
         ctx.out.note(f"section [{section}] is left out: the Python package {e.name} is not installed")
         return []
-    return [(v.key, v.value, v.origin, v.description) for v in describe(settings(config_file=ctx.config.file))]
+    own = {} if ctx.config.get("endpoints", section) else ON_ONE_MACHINE.get(section, {})
+    given = ctx.config.services.get(section)
+    loaded = layered(settings, arguments={"config_file": ctx.config.file}, section=given, defaults=own)
+    return [(v.key, v.value, v.origin, v.description) for v in describe(loaded)]
 
 
 def _shown(section: str, key: str, value: object) -> str:

@@ -7,15 +7,14 @@ handed to them and checked there, by the same rule: an unknown key names the nea
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gandt.domain.errors import InvalidInput
+from gandt.runtime.config_files import read_config, unknown_setting, user_config
 
 SERVICES = ("embedding", "vectorsearch", "selection", "aggregation", "jobcontroller", "labeling")
 SECRETS = {("endpoints", "token"), ("endpoints", "labeling_token")}
@@ -103,8 +102,7 @@ def load(project: Path, file: str | None = None, environment: Mapping[str, str] 
     values = {s: {k: Value(default, "default") for k, (default, _) in keys.items()} for s, keys in KEYS.items()}
     services: dict[str, dict[str, Any]] = {name: {} for name in (*SERVICES, "standalone")}
     main_file = Path(file) if file else project / "gandt.toml"
-    user_file = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "gandt" / "config.toml"
-    for path, needed in ((user_file, False), (main_file, bool(file))):
+    for path, needed in ((user_config(environment), False), (main_file, bool(file))):
         for section, content in _read(path, needed).items():
             _apply(section, content, str(path), values, services)
     for section in KEYS:
@@ -118,17 +116,11 @@ def load(project: Path, file: str | None = None, environment: Mapping[str, str] 
 
 def _read(path: Path, needed: bool) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if needed:
-            raise InvalidInput(f"there is no configuration file {path}", reason="CONFIG_NOT_FOUND") from None
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise InvalidInput(f"{path} is not valid TOML: {e}", reason="BAD_CONFIG") from e
-    except OSError as e:
-        if not needed and isinstance(e, NotADirectoryError):
+        return read_config(path)
+    except InvalidInput as error:
+        if error.reason == "CONFIG_NOT_FOUND" and not needed:
             return {}
-        raise InvalidInput(f"{path} cannot be read: {e.strerror}", reason="BAD_CONFIG") from e
+        raise
 
 
 def _apply(
@@ -136,23 +128,17 @@ def _apply(
 ) -> None:
     if not isinstance(content, dict):
         raise InvalidInput(
-            f"{origin}: {section!r} stands outside any section", reason="BAD_CONFIG", fix="put it under [project]"
+            f"{origin}: {section!r} stands outside any section", reason="INVALID_SETTING", fix="put it under [project]"
         )
     if section in services:
         services[section].update(content)
         return
     if section not in values:
-        raise _unknown(f"section [{section}]", section, [*values, *services], origin)
+        raise unknown_setting(f"section [{section}]", section, [*values, *services], origin)
     for key, value in content.items():
         if key not in values[section]:
-            raise _unknown(f"key {section}.{key}", key, list(values[section]), origin)
+            raise unknown_setting(f"key {section}.{key}", key, list(values[section]), origin)
         values[section][key] = Value(_typed(section, key, value, origin), origin)
-
-
-def _unknown(what: str, name: str, known: list[str], origin: str) -> InvalidInput:
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-    return InvalidInput(f"{origin}: there is no {what}", field=name, reason="UNKNOWN_SETTING", fix=hint)
 
 
 def _typed(section: str, key: str, value: Any, origin: str) -> Any:
@@ -164,7 +150,7 @@ def _typed(section: str, key: str, value: Any, origin: str) -> Any:
             type(default)
         ]
         raise InvalidInput(
-            f"{origin}: {section}.{key} is {value!r}, it must be {kind}", field=key, reason="BAD_SETTING"
+            f"{origin}: {section}.{key} is {value!r}, it must be {kind}", field=key, reason="INVALID_SETTING"
         )
     return value
 
@@ -178,4 +164,6 @@ def _from_text(section: str, key: str, text: str, prefix: str) -> Any:
             return [part.strip() for part in text.split(",") if part.strip()]
         return type(default)(text)
     except (ValueError, KeyError):
-        raise InvalidInput(f"environment: {prefix}{key.upper()} is {text!r}", field=key, reason="BAD_SETTING") from None
+        raise InvalidInput(
+            f"environment: {prefix}{key.upper()} is {text!r}", field=key, reason="INVALID_SETTING"
+        ) from None

@@ -8,10 +8,8 @@ A key that nobody knows is an error that names the nearest known one.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gandt.domain.errors import InvalidInput, NotFound
+from gandt.domain.errors import InvalidInput
+from gandt.runtime.config_files import read_config, unknown_setting, user_config
 
 CONFIG_VARIABLE = "GANDT_CONFIG"
 _PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")  # in a URL, as database_url has it
@@ -52,8 +51,8 @@ class SectionSettings(BaseSettings):
         config_file: the project's gandt.toml; by default what the variable GANDT_CONFIG names, else none.
 
     Raises:
-        InvalidInput: a key is unknown or a value is malformed; names the key and where it was found.
-        NotFound: the configuration file does not exist.
+        InvalidInput: a key is unknown or a value is malformed (names the key and where it was found), or the
+            configuration file does not exist.
     """
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, validate_default=True)
@@ -111,7 +110,7 @@ class SectionSettings(BaseSettings):
         top = str(first["loc"][0]) if first["loc"] else ""
         name = f"{cls.section()}.{key}" if key else cls.section()
         if first["type"] == "extra_forbidden":
-            return unknown_key(top, cls.known_keys(), where="the arguments")
+            return unknown_setting(f"key {cls.section()}.{top}", top, cls.known_keys(), "the arguments")
         origin = _origin(cls, top, values, values.get("config_file"))
         return InvalidInput(
             f"setting {name} from {origin} is not valid: {first['msg']}", field=name, reason="INVALID_SETTING"
@@ -122,40 +121,15 @@ def read_section(path: Path, section: str, known: Iterable[str]) -> dict[str, An
     """One section of a configuration file; empty when the file lacks it.
 
     Raises:
-        InvalidInput: the file is no TOML, or the section has a key that is not `known`.
-        NotFound: no such file.
+        InvalidInput: the file cannot be read, or the section has a key that is not `known`.
     """
     content = read_config(path).get(section, {})
     if not isinstance(content, dict):
         raise InvalidInput(f"{section} in {path} is not a section", field=section, fix=f"write it as [{section}]")
     for key in content:
         if key not in set(known):
-            raise unknown_key(key, known, where=f"{path} [{section}]")
+            raise unknown_setting(f"key {section}.{key}", key, known, str(path))
     return content
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A whole configuration file. Raises as `read_section`."""
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError as error:
-        raise NotFound(f"no configuration file {path}", kind="configuration", id=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} is not valid TOML: {error}", field=str(path), reason="INVALID_SETTING") from error
-
-
-def user_config() -> Path:
-    """The user's own file, `$XDG_CONFIG_HOME/gandt/config.toml`; it need not exist."""
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "gandt" / "config.toml"
-
-
-def unknown_key(key: str, known: Iterable[str], where: str) -> InvalidInput:
-    """The error for a key that nobody reads, with the nearest known one as the fix."""
-    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
-    fix = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(known))}"
-    return InvalidInput(f"unknown setting {key} in {where}", field=key, reason="UNKNOWN_SETTING", fix=fix)
 
 
 def describe(settings: SectionSettings, arguments: Iterable[str] = ()) -> list[SettingValue]:
@@ -197,7 +171,7 @@ def layered(
     """
     for key in section or {}:
         if key not in cls.known_keys():
-            raise unknown_key(key, cls.known_keys(), where=f"section [{cls.section()}]")
+            raise unknown_setting(f"key {cls.section()}.{key}", key, cls.known_keys(), "the configuration")
     weak = {**(defaults or {}), **(section or {})}
     unset = {key: value for key, value in weak.items() if not _in_environment(cls, key)}
     return cls(**{**unset, **(arguments or {})})
@@ -236,4 +210,4 @@ def _check_environment(cls: type[SectionSettings]) -> None:
     for name in os.environ:
         key = name.upper().removeprefix(prefix).lower()
         if prefix and name.upper().startswith(prefix) and key not in cls.known_keys():
-            raise unknown_key(key, cls.known_keys(), where=f"the environment variable {name}")
+            raise unknown_setting(f"key {cls.section()}.{key}", key, cls.known_keys(), f"environment {name}")
