@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from gandt.domain import paging
+from gandt.domain.collections import check_name
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.domain.filters import Filter
 from gandt.domain.near_duplicates import DEFAULT_THRESHOLD, check_threshold, find_near_duplicates
@@ -38,7 +38,6 @@ METRICS = (
 
 ANSWER_BYTES = 31 << 20  # a unary answer stays within 32 MiB
 WRITE_ROWS = 1000
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 
 
 class VectorSearch:
@@ -63,22 +62,19 @@ class VectorSearch:
         """Flush and let go."""
         self._store.close()
 
-    def create_collection(self, name: str, dim: int, model_id: str) -> Collection:
-        """A new collection, or the same again.
+    def create_collection(self, name: str, dim: int, model_id: str, alias: str = "") -> Collection:
+        """A new collection, or the same again; an alias leads to it from now on.
 
         Raises:
-            InvalidInput: a bad name or dim.
-            AlreadyExists: it exists with another dim or model.
+            InvalidInput: a bad name, alias or dim.
+            AlreadyExists: it exists with another dim or model, or a name is taken.
         """
-        if not _NAME.match(name):
-            raise InvalidInput(
-                f"collection name {name[:40]!r} is not 1 to 255 of [A-Za-z0-9_] starting with a letter or underscore",
-                field="collection.name",
-                reason="BAD_COLLECTION_NAME",
-            )
+        check_name(name)
+        if alias:
+            check_name(alias, "alias")
         if not 1 <= dim <= MAX_DIM:
             raise InvalidInput(f"dim is {dim}, allowed are 1 to {MAX_DIM}", field="collection.dim", reason="BAD_DIM")
-        return self._store.create_collection(name, dim, model_id)
+        return self._store.create_collection(name, dim, model_id, alias)
 
     def get_collection(self, name: str) -> Collection:
         """One collection. Raises NotFound."""
@@ -94,7 +90,7 @@ class VectorSearch:
         return paging.page_by_name(self._store.list_collections(), lambda found: found.name, size, page_token)
 
     def delete_collection(self, name: str) -> int:
-        """Delete a collection and say how many items went with it. Raises NotFound."""
+        """Delete a collection and say how many items went with it. Raises NotFound, WrongState (an alias)."""
         count = self._store.delete_collection(name)
         self._count_rows()
         return count
@@ -111,6 +107,7 @@ class VectorSearch:
             WrongState: the collection is another model's (MODEL_MISMATCH), or the store is full.
         """
         collection = self.of_model(name, model_id)
+        name = collection.name  # an alias may be switched while the stream runs
         acknowledged = stored = 0
         generation = collection.generation
         for block in blocks:
@@ -138,6 +135,7 @@ class VectorSearch:
                 reason="NO_SELECTOR",
                 fix="give ids or a filter; a filter `and` without operands means everything",
             )
+        name = self._store.get_collection(name).name  # an alias may be switched meanwhile
         if ids is None:
             blocks = self._store.scan(name, condition, block_rows=10_000, with_vectors=False).blocks
             ids = [image_id for block in blocks for image_id in block.ids]
@@ -163,9 +161,10 @@ class VectorSearch:
                 reason="TOO_MANY",
                 fix="ask in parts, or scan",
             )
-        dim = self._store.get_collection(name).dim
-        self._check_answer(len(ids) * (4 * dim + 70), f"ask for at most {ANSWER_BYTES // (4 * dim + 70)} ids at once")
-        return self._store.fetch(name, ids, with_fields)
+        collection = self._store.get_collection(name)
+        row = 4 * collection.dim + 70
+        self._check_answer(len(ids) * row, f"ask for at most {ANSWER_BYTES // row} ids at once")
+        return self._store.fetch(collection.name, ids, with_fields)
 
     def scan(
         self,
@@ -179,11 +178,10 @@ class VectorSearch:
         """All items in id order; 0 rows a block lets the service choose. Raises NotFound, InvalidInput."""
         if after_id:
             check_id(after_id, "after_id")
-        dim = self._store.get_collection(name).dim
-        fitting = max(1, (1 << 20) // (4 * dim + 70)) if with_vectors else 8192
-        return self._store.scan(
-            name, condition, after_id, min(block_rows or fitting, fitting), with_vectors, with_fields
-        )
+        collection = self._store.get_collection(name)
+        fitting = max(1, (1 << 20) // (4 * collection.dim + 70)) if with_vectors else 8192
+        rows = min(block_rows or fitting, fitting)
+        return self._store.scan(collection.name, condition, after_id, rows, with_vectors, with_fields)
 
     def find_near_duplicates(
         self,

@@ -32,7 +32,9 @@ class VectorSearchServicer(wire.Servicer):
 
     async def CreateCollection(self, request: pb.CreateCollectionRequest, context: Any) -> pb.CreateCollectionResponse:
         wanted = wire.collection(request.collection)
-        made = await self._pool.call(context, self._service.create_collection, wanted.name, wanted.dim, wanted.model_id)
+        made = await self._pool.call(
+            context, self._service.create_collection, wanted.name, wanted.dim, wanted.model_id, request.alias
+        )
         return pb.CreateCollectionResponse(collection=wire.collection_message(made))
 
     async def GetCollection(self, request: pb.GetCollectionRequest, context: Any) -> pb.GetCollectionResponse:

@@ -22,6 +22,9 @@ class NoJournal:
     def create(self, name: str, dim: int, model_id: str) -> None:
         """Nothing to do."""
 
+    def point_alias(self, alias: str, name: str) -> None:
+        """Nothing to do."""
+
     def drop(self, name: str) -> None:
         """Nothing to do."""
 

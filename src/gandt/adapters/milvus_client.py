@@ -29,7 +29,7 @@ IDS_A_CALL = 1000
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A collection of ours in Milvus; `generation` is the last one that its properties note."""
+    """A collection of ours in Milvus, by its own name; `generation` is the last one that its properties note."""
 
     name: str
     dim: int
@@ -78,7 +78,8 @@ def describe(client: Any, name: str) -> Described | None:
     if MODEL_PROPERTY not in properties:
         return None
     dim = next(field["params"]["dim"] for field in described["fields"] if field["name"] == VECTOR)
-    return Described(name, int(dim), properties[MODEL_PROPERTY], int(properties.get(GENERATION_PROPERTY, 0)))
+    generation = int(properties.get(GENERATION_PROPERTY, 0))
+    return Described(described["collection_name"], int(dim), properties[MODEL_PROPERTY], generation)
 
 
 def note_generation(client: Any, name: str, generation: int) -> None:

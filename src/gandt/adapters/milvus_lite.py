@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from gandt.adapters import milvus_aliases
 from gandt.adapters import milvus_client as milvus
 from gandt.adapters.resident_vectors import StoredCollection
 from gandt.domain.errors import PermissionDenied, WrongState
@@ -96,6 +97,11 @@ class MilvusLiteJournal:
             milvus.create_collection(self._client, name, dim, model_id, "FLAT", {})
             self._client.release_collection(name)  # writing needs it not loaded, and Lite then holds less in memory
             self._known[name] = milvus.Described(name, dim, model_id, 0)
+
+    def point_alias(self, alias: str, name: str) -> None:
+        """See Journal. Lite replaces its file of aliases in one moment."""
+        with self._lock, self._translated(f"switch alias {alias}"):
+            milvus_aliases.point_alias(self._client, alias, name)
 
     def drop(self, name: str) -> None:
         """See Journal."""
@@ -193,7 +199,8 @@ class MilvusLiteJournal:
         self._known[name] = known
         self._client.load_collection(name)
         items = milvus.count(self._client, name)
-        return StoredCollection(name, known.dim, known.model_id, items, known.generation)
+        aliases = milvus_aliases.aliases_of(self._client, name)
+        return StoredCollection(name, known.dim, known.model_id, items, known.generation, aliases)
 
     def _flush_when_due(self, name: str, rows: int) -> None:
         self._unflushed[name] = self._unflushed.get(name, 0) + rows

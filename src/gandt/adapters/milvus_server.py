@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gandt.adapters import milvus_aliases
 from gandt.adapters import milvus_client as milvus
 from gandt.adapters.resident_table import ResidentTable
-from gandt.domain.errors import AlreadyExists, NotFound, WrongState
+from gandt.domain.collections import check_new_name, check_no_alias, check_same
+from gandt.domain.errors import NotFound, WrongState
 from gandt.domain.filters import And, Filter, Ids, compile_milvus, quoted
 from gandt.domain.near_duplicates import MatrixView
 from gandt.domain.search import average_direction
@@ -97,6 +99,7 @@ class MilvusServer:
         self._options = {"timeout": CONNECT_SECONDS, **(options or {})}
         self._client: Any = None
         self._known: dict[str, _Known] = {}
+        self._aliases: dict[str, str] = {}  # those seen or made here; this service is the only one that switches them
         self._lock = threading.RLock()
 
     def open(self) -> None:
@@ -112,27 +115,31 @@ class MilvusServer:
         with self._lock:
             client, self._client = self._client, None
             self._known.clear()
+            self._aliases.clear()
         if client is not None:
             client.close()
 
-    def create_collection(self, name: str, dim: int, model_id: str) -> Collection:
+    def create_collection(self, name: str, dim: int, model_id: str, alias: str = "") -> Collection:
         """See the port."""
         self.open()
         with self._lock, self._translated(f"create collection {name}"):
-            if not self._client.has_collection(name):
+            collections = self._client.list_collections()
+            aliases = [
+                found for collection in collections for found in milvus_aliases.aliases_of(self._client, collection)
+            ]
+            check_new_name(name, alias, collections, aliases)
+            if name not in collections:
                 index = self._index
                 milvus.create_collection(
                     self._client, name, dim, model_id, index.type, index.build, consistency_level=STRONG
                 )
         known = self._of(name)
-        if (known.dim, known.model_id) != (dim, model_id):
-            raise AlreadyExists(
-                f"collection {name} exists with dim {known.dim} and model {known.model_id!r}, "
-                f"not with dim {dim} and model {model_id!r}",
-                kind="collection",
-                id=name,
-                fix="choose another name, one a model",
-            )
+        check_same(Collection(known.name, known.dim, known.model_id), dim, model_id)
+        if alias:
+            with self._translated(f"switch alias {alias}"):
+                milvus_aliases.point_alias(self._client, alias, name)
+            with self._lock:
+                self._aliases[alias] = name
         return self._described(known)
 
     def get_collection(self, name: str) -> Collection:
@@ -150,31 +157,36 @@ class MilvusServer:
     def delete_collection(self, name: str) -> int:
         """See the port."""
         known = self._of(name)
+        with self._lock:
+            check_no_alias(name, self._aliases)
         with known.writer, self._translated(f"delete collection {name}"):
             items = milvus.count(self._client, name, consistency_level=STRONG)
+            for alias in milvus_aliases.aliases_of(self._client, name):  # a server drops no collection that has some
+                self._client.drop_alias(alias)
             self._client.drop_collection(name)
             with self._lock:
                 self._known.pop(name, None)
+                self._aliases = {alias: target for alias, target in self._aliases.items() if target != name}
         return items
 
     def upsert(self, name: str, items: ItemSet) -> int:
         """See the port."""
         known = self._of(name)
-        with known.writer, self._translated(f"write to collection {name}"):
+        with known.writer, self._translated(f"write to collection {known.name}"):
             generation = self._next_generation(known)
-            milvus.upsert(self._client, name, items, generation)
+            milvus.upsert(self._client, known.name, items, generation)
             known.generation = generation
         return generation
 
     def delete(self, name: str, ids: Sequence[str]) -> Deleted:
         """See the port."""
         known = self._of(name)
-        with known.writer, self._translated(f"delete items of collection {name}"):
-            present = {row[milvus.ID] for row in self._rows(name, ids, [milvus.ID])}
+        with known.writer, self._translated(f"delete items of collection {known.name}"):
+            present = {row[milvus.ID] for row in self._rows(known.name, ids, [milvus.ID])}
             existing = tuple(image_id for image_id in dict.fromkeys(ids) if image_id in present)
             if existing:
                 generation = self._next_generation(known)
-                milvus.delete(self._client, name, existing)
+                milvus.delete(self._client, known.name, existing)
                 known.generation = generation
             return Deleted(existing, known.generation)
 
@@ -182,8 +194,8 @@ class MilvusServer:
         """See the port."""
         known = self._of(name)
         columns = [milvus.ID, milvus.VECTOR, *([milvus.FIELDS] if with_fields else [])]
-        with self._translated(f"read collection {name}"):
-            rows = {row[milvus.ID]: row for row in self._rows(name, ids, columns)}
+        with self._translated(f"read collection {known.name}"):
+            rows = {row[milvus.ID]: row for row in self._rows(known.name, ids, columns)}
         page = [rows[image_id] for image_id in ids if image_id in rows]
         items = milvus.items_of(page, known.dim, known.model_id, True, with_fields)
         return Found(items, tuple(image_id for image_id in ids if image_id not in rows))
@@ -199,8 +211,8 @@ class MilvusServer:
     ) -> Scan:
         """See the port."""
         known = self._of(name)
-        with self._translated(f"read collection {name}"):
-            total = milvus.count(self._client, name, _expression(condition, after_id), consistency_level=STRONG)
+        with self._translated(f"read collection {known.name}"):
+            total = milvus.count(self._client, known.name, _expression(condition, after_id), consistency_level=STRONG)
         blocks = self._blocks(known, condition, after_id, block_rows, with_vectors, with_fields)
         return Scan(known.dim, known.generation, total, blocks)
 
@@ -230,7 +242,7 @@ class MilvusServer:
     def _of(self, name: str) -> _Known:
         self.open()
         with self._lock:
-            known = self._known.get(name)
+            known = self._known.get(self._aliases.get(name, name))
             if known is not None:
                 return known
             with self._translated(f"read collection {name}"):
@@ -245,14 +257,19 @@ class MilvusServer:
                     reason="COLLECTION_NOT_FOUND",
                     fix="create it first",
                 )
-            noted = described.generation
-            known = self._known[name] = _Known(name, described.dim, described.model_id, noted, noted)
-            return known
+            if described.name != name:
+                self._aliases[name] = described.name
+            if described.name not in self._known:
+                noted = described.generation
+                known = _Known(described.name, described.dim, described.model_id, noted, noted)
+                self._known[described.name] = known
+            return self._known[described.name]
 
     def _described(self, known: _Known) -> Collection:
         with self._translated(f"count collection {known.name}"):
             items = milvus.count(self._client, known.name, consistency_level=STRONG)
-        return Collection(known.name, known.dim, known.model_id, items, known.generation)
+            aliases = milvus_aliases.aliases_of(self._client, known.name)
+        return Collection(known.name, known.dim, known.model_id, items, known.generation, aliases)
 
     def _next_generation(self, known: _Known) -> int:
         """Reserves ahead, so that after a restart generations go on above every one ever given."""

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gandt.adapters.resident_table import ResidentTable, View
-from gandt.domain.errors import AlreadyExists, CorruptData, NotFound, WrongState
+from gandt.domain.collections import check_new_name, check_no_alias, check_same
+from gandt.domain.errors import CorruptData, NotFound, WrongState
 from gandt.domain.filters import Filter, ids_in
 from gandt.domain.near_duplicates import MatrixView
 from gandt.domain.search import Corpus
@@ -44,6 +45,7 @@ class StoredCollection:
     model_id: str
     items: int
     generation: int
+    aliases: tuple[str, ...] = ()
 
 
 class Journal(Protocol):
@@ -61,8 +63,12 @@ class Journal(Protocol):
         """Adds an empty collection."""
         ...
 
+    def point_alias(self, alias: str, name: str) -> None:
+        """Makes a new or known alias lead to a collection, durably and in one moment."""
+        ...
+
     def drop(self, name: str) -> None:
-        """Removes a collection."""
+        """Removes a collection and its aliases."""
         ...
 
     def load(self, name: str) -> Iterator[tuple[ItemSet, int]]:
@@ -99,6 +105,7 @@ class ResidentVectors:
         self._journal = journal
         self._limit = max_resident_bytes
         self._collections: dict[str, _Resident] = {}
+        self._aliases: dict[str, str] = {}  # alias -> name of its collection
         self._suspects: set[str] = set()  # collections whose last write failed
         self._lock = threading.RLock()  # the list of collections, opening and closing
         self._opened = False
@@ -115,8 +122,10 @@ class ResidentVectors:
             try:
                 for collection in stored:
                     self._load(collection)
+                    self._aliases |= dict.fromkeys(collection.aliases, collection.name)
             except BaseException:
                 self._collections.clear()
+                self._aliases.clear()
                 self._journal.close()
                 raise
             self._opened = True
@@ -134,40 +143,40 @@ class ResidentVectors:
                 writers.enter_context(resident.writer)
             self._journal.close()
 
-    def create_collection(self, name: str, dim: int, model_id: str) -> Collection:
+    def create_collection(self, name: str, dim: int, model_id: str, alias: str = "") -> Collection:
         """See the port."""
         self.open()
         with self._lock:
+            check_new_name(name, alias, self._collections, self._aliases)
             known = self._collections.get(name)
             if known is None:
                 self._journal.create(name, dim, model_id)
                 known = self._collections[name] = _Resident(name, model_id, dim, ResidentTable(dim), threading.Lock())
-        if (known.dim, known.model_id) != (dim, model_id):
-            raise AlreadyExists(
-                f"collection {name} exists with dim {known.dim} and model {known.model_id!r}, "
-                f"not with dim {dim} and model {model_id!r}",
-                kind="collection",
-                id=name,
-                fix="choose another name, one a model",
-            )
-        return _described(known)
+            check_same(Collection(known.name, known.dim, known.model_id), dim, model_id)
+            if alias and self._aliases.get(alias) != name:
+                self._journal.point_alias(alias, name)
+                self._aliases[alias] = name
+            return self._described(known)
 
     def get_collection(self, name: str) -> Collection:
         """See the port."""
-        return _described(self._resident(name))
+        return self._described(self._resident(name))
 
     def list_collections(self) -> list[Collection]:
         """See the port."""
         self.open()
         with self._lock:
             residents = sorted(self._collections.values(), key=lambda resident: resident.name)
-        return [_described(resident) for resident in residents]
+        return [self._described(resident) for resident in residents]
 
     def delete_collection(self, name: str) -> int:
         """See the port."""
+        with self._lock:
+            check_no_alias(name, self._aliases)
         with self._writing(name) as resident, self._lock:
             self._journal.drop(name)
             del self._collections[name]
+            self._aliases = {alias: target for alias, target in self._aliases.items() if target != name}
             self._suspects.discard(name)
         return resident.table.view.items
 
@@ -181,8 +190,8 @@ class ResidentVectors:
             items = _taken(items, changed)
             self._make_room(resident, len(items))
             generation = table.view.generation + 1
-            with self._suspecting(name):
-                self._journal.write(name, items, generation)
+            with self._suspecting(resident.name):
+                self._journal.write(resident.name, items, generation)
                 table.append(items, generation)
             return generation
 
@@ -194,8 +203,8 @@ class ResidentVectors:
             if not existing:
                 return Deleted((), view.generation)
             generation = view.generation + 1
-            with self._suspecting(name):
-                self._journal.delete(name, existing, generation)
+            with self._suspecting(resident.name):
+                self._journal.delete(resident.name, existing, generation)
                 resident.table.remove(existing, generation)
             return Deleted(existing, generation)
 
@@ -247,6 +256,7 @@ class ResidentVectors:
     def _resident(self, name: str) -> _Resident:
         self.open()
         with self._lock:
+            name = self._aliases.get(name, name)
             if name in self._suspects:
                 self._reload(name)
             resident = self._collections.get(name)
@@ -259,6 +269,12 @@ class ResidentVectors:
                 fix="create it first",
             )
         return resident
+
+    def _described(self, resident: _Resident) -> Collection:
+        view = resident.table.view
+        with self._lock:
+            aliases = sorted(alias for alias, name in self._aliases.items() if name == resident.name)
+        return Collection(resident.name, resident.dim, resident.model_id, view.items, view.generation, tuple(aliases))
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[_Resident]:
@@ -336,11 +352,6 @@ class ResidentVectors:
     def _corpus(self, resident: _Resident, condition: Filter | None) -> tuple[View, Corpus]:
         view, rows = resident.table.look_up(ids_in(condition))
         return view, view.corpus(condition, rows)
-
-
-def _described(resident: _Resident) -> Collection:
-    view = resident.table.view
-    return Collection(resident.name, resident.dim, resident.model_id, view.items, view.generation)
 
 
 def _taken(items: ItemSet, positions: NDArray[np.int64]) -> ItemSet:

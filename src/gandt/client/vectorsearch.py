@@ -69,18 +69,21 @@ class VectorSearchClient:
 
     # ---- collections ----
 
-    def create_collection(self, name: str, dim: int, model_id: str) -> Collection:
+    def create_collection(self, name: str, dim: int, model_id: str, alias: str = "") -> Collection:
         """A new collection, or the same again.
 
+        Args:
+            alias: name that leads to it from now on, switched in one moment; "" leaves aliases as they are.
         Raises:
-            AlreadyExists: it exists with another dim or model.
+            AlreadyExists: it exists with another dim or model, or a name is taken.
             InvalidInput: a bad name or dim.
         """
         wanted = wire.collection_message(Collection(name, dim, model_id))
-        return wire.collection(self._stub.CreateCollection(pb.CreateCollectionRequest(collection=wanted)).collection)
+        request = pb.CreateCollectionRequest(collection=wanted, alias=alias)
+        return wire.collection(self._stub.CreateCollection(request).collection)
 
     def get_collection(self, name: str) -> Collection:
-        """One collection. Raises NotFound."""
+        """One collection, by name or alias. Raises NotFound."""
         return wire.collection(self._stub.GetCollection(pb.GetCollectionRequest(collection=name)).collection)
 
     def list_collections(self) -> list[Collection]:
@@ -95,7 +98,7 @@ class VectorSearchClient:
                 return out
 
     def delete_collection(self, name: str) -> int:
-        """Delete a collection with all its vectors; how many. Raises NotFound."""
+        """Delete a collection with its vectors and aliases; how many vectors. Raises NotFound, WrongState."""
         return int(self._stub.DeleteCollection(pb.DeleteCollectionRequest(collection=name)).deleted_items)
 
     # ---- items ----

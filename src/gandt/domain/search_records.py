@@ -31,6 +31,7 @@ class Collection:
         model_id: fingerprint of the model whose vectors it holds.
         items: items stored.
         generation: grows with every acknowledged change.
+        aliases: other names that lead to it, in order.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Collection:
     model_id: str
     items: int = 0
     generation: int = 0
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 Every adapter keeps these promises; one contract suite holds them to it. A write that returned is
 durable against the end of the process. A read sees one moment of its collection: what is written
 meanwhile shows in the next read. Batches come checked (ids, fields, sizes, finite vectors of a length
-that can be compared); stores do not repeat that.
+that can be compared); stores do not repeat that. Where a collection is named, an alias of it may stand.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ class VectorStore(Protocol):
         """Flushes and lets go; a second call does nothing."""
         ...
 
-    def create_collection(self, name: str, dim: int, model_id: str) -> Collection:
+    def create_collection(self, name: str, dim: int, model_id: str, alias: str = "") -> Collection:
         """A new collection, or the same one again.
 
+        Args:
+            alias: name that leads to this collection from now on, durably, and to no other; switched in one
+                moment. "" leaves aliases as they are.
         Raises:
-            AlreadyExists: it exists with another dim or model.
+            AlreadyExists: it exists with another dim or model, its name is an alias, or the alias is a collection.
         """
         ...
 
@@ -50,7 +53,12 @@ class VectorStore(Protocol):
         ...
 
     def delete_collection(self, name: str) -> int:
-        """Removes a collection and says how many items went with it. Raises NotFound."""
+        """Removes a collection with its aliases and says how many items went with it.
+
+        Raises:
+            NotFound: no such collection.
+            WrongState: the name is an alias (IS_ALIAS).
+        """
         ...
 
     def upsert(self, name: str, items: ItemSet) -> int:

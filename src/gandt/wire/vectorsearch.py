@@ -67,7 +67,8 @@ M = TypeVar("M", bound=Message)
 
 def collection(message: pb.Collection) -> Collection:
     """A collection."""
-    return Collection(message.name, message.dim, message.model_id, message.items, message.generation)
+    aliases = tuple(message.aliases)
+    return Collection(message.name, message.dim, message.model_id, message.items, message.generation, aliases)
 
 
 def collection_message(described: Collection) -> pb.Collection:
@@ -78,6 +79,7 @@ def collection_message(described: Collection) -> pb.Collection:
         model_id=described.model_id,
         items=described.items,
         generation=described.generation,
+        aliases=described.aliases,
     )
 
 

@@ -86,6 +86,7 @@ class Collection(google.protobuf.message.Message):
     MODEL_ID_FIELD_NUMBER: builtins.int
     ITEMS_FIELD_NUMBER: builtins.int
     GENERATION_FIELD_NUMBER: builtins.int
+    ALIASES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """1 to 255 characters of [A-Za-z0-9_], starting with a letter or underscore."""
     dim: builtins.int
@@ -96,6 +97,10 @@ class Collection(google.protobuf.message.Message):
     """Items stored. Set by the server."""
     generation: builtins.int
     """Grows with every acknowledged change. Set by the server."""
+    @property
+    def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Other names that lead to it, in order. Set by the server."""
+
     def __init__(
         self,
         *,
@@ -104,8 +109,9 @@ class Collection(google.protobuf.message.Message):
         model_id: builtins.str = ...,
         items: builtins.int = ...,
         generation: builtins.int = ...,
+        aliases: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dim", b"dim", "generation", b"generation", "items", b"items", "model_id", b"model_id", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "dim", b"dim", "generation", b"generation", "items", b"items", "model_id", b"model_id", "name", b"name"]) -> None: ...
 
 global___Collection = Collection
 
@@ -116,6 +122,11 @@ class CreateCollectionRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     COLLECTION_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
+    alias: builtins.str
+    """Name that leads to this collection from now on, formed as collection names are; switched atomically. Empty leaves
+    aliases as they are. The name of a collection is ALREADY_EXISTS.
+    """
     @property
     def collection(self) -> global___Collection:
         """Name, dim and model_id of the collection."""
@@ -124,9 +135,10 @@ class CreateCollectionRequest(google.protobuf.message.Message):
         self,
         *,
         collection: global___Collection | None = ...,
+        alias: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["collection", b"collection"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "collection", b"collection"]) -> None: ...
 
 global___CreateCollectionRequest = CreateCollectionRequest
 
@@ -244,7 +256,7 @@ class DeleteCollectionRequest(google.protobuf.message.Message):
 
     COLLECTION_FIELD_NUMBER: builtins.int
     collection: builtins.str
-    """Its name."""
+    """Its name; no alias."""
     def __init__(
         self,
         *,

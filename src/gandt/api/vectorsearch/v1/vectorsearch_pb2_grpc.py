@@ -93,7 +93,8 @@ class VectorSearchServiceServicer(object):
     """
 
     def CreateCollection(self, request, context):
-        """Creates a collection. Creating the same one again succeeds; other properties are ALREADY_EXISTS.
+        """Creates a collection. Creating the same one again succeeds; other properties are ALREADY_EXISTS. With `alias` it also
+        switches that alias to the collection. Wherever a request names a collection, it may name an alias instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +115,8 @@ class VectorSearchServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCollection(self, request, context):
-        """Deletes a collection with all its vectors. Deleting an absent one is NOT_FOUND.
+        """Deletes a collection with all its vectors and aliases. Deleting an absent one is NOT_FOUND, naming an alias
+        FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -28,7 +28,9 @@ class VectorSearchServiceStub:
         gandt.api.vectorsearch.v1.vectorsearch_pb2.CreateCollectionRequest,
         gandt.api.vectorsearch.v1.vectorsearch_pb2.CreateCollectionResponse,
     ]
-    """Creates a collection. Creating the same one again succeeds; other properties are ALREADY_EXISTS."""
+    """Creates a collection. Creating the same one again succeeds; other properties are ALREADY_EXISTS. With `alias` it also
+    switches that alias to the collection. Wherever a request names a collection, it may name an alias instead.
+    """
 
     GetCollection: grpc.UnaryUnaryMultiCallable[
         gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionRequest,
@@ -46,7 +48,9 @@ class VectorSearchServiceStub:
         gandt.api.vectorsearch.v1.vectorsearch_pb2.DeleteCollectionRequest,
         gandt.api.vectorsearch.v1.vectorsearch_pb2.DeleteCollectionResponse,
     ]
-    """Deletes a collection with all its vectors. Deleting an absent one is NOT_FOUND."""
+    """Deletes a collection with all its vectors and aliases. Deleting an absent one is NOT_FOUND, naming an alias
+    FAILED_PRECONDITION.
+    """
 
     Upsert: grpc.StreamStreamMultiCallable[
         gandt.api.vectorsearch.v1.vectorsearch_pb2.UpsertRequest,
@@ -91,7 +95,9 @@ class VectorSearchServiceAsyncStub:
         gandt.api.vectorsearch.v1.vectorsearch_pb2.CreateCollectionRequest,
         gandt.api.vectorsearch.v1.vectorsearch_pb2.CreateCollectionResponse,
     ]
-    """Creates a collection. Creating the same one again succeeds; other properties are ALREADY_EXISTS."""
+    """Creates a collection. Creating the same one again succeeds; other properties are ALREADY_EXISTS. With `alias` it also
+    switches that alias to the collection. Wherever a request names a collection, it may name an alias instead.
+    """
 
     GetCollection: grpc.aio.UnaryUnaryMultiCallable[
         gandt.api.vectorsearch.v1.vectorsearch_pb2.GetCollectionRequest,
@@ -109,7 +115,9 @@ class VectorSearchServiceAsyncStub:
         gandt.api.vectorsearch.v1.vectorsearch_pb2.DeleteCollectionRequest,
         gandt.api.vectorsearch.v1.vectorsearch_pb2.DeleteCollectionResponse,
     ]
-    """Deletes a collection with all its vectors. Deleting an absent one is NOT_FOUND."""
+    """Deletes a collection with all its vectors and aliases. Deleting an absent one is NOT_FOUND, naming an alias
+    FAILED_PRECONDITION.
+    """
 
     Upsert: grpc.aio.StreamStreamMultiCallable[
         gandt.api.vectorsearch.v1.vectorsearch_pb2.UpsertRequest,
@@ -156,7 +164,9 @@ class VectorSearchServiceServicer(metaclass=abc.ABCMeta):
         request: gandt.api.vectorsearch.v1.vectorsearch_pb2.CreateCollectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[gandt.api.vectorsearch.v1.vectorsearch_pb2.CreateCollectionResponse, collections.abc.Awaitable[gandt.api.vectorsearch.v1.vectorsearch_pb2.CreateCollectionResponse]]:
-        """Creates a collection. Creating the same one again succeeds; other properties are ALREADY_EXISTS."""
+        """Creates a collection. Creating the same one again succeeds; other properties are ALREADY_EXISTS. With `alias` it also
+        switches that alias to the collection. Wherever a request names a collection, it may name an alias instead.
+        """
 
     @abc.abstractmethod
     def GetCollection(
@@ -180,7 +190,9 @@ class VectorSearchServiceServicer(metaclass=abc.ABCMeta):
         request: gandt.api.vectorsearch.v1.vectorsearch_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[gandt.api.vectorsearch.v1.vectorsearch_pb2.DeleteCollectionResponse, collections.abc.Awaitable[gandt.api.vectorsearch.v1.vectorsearch_pb2.DeleteCollectionResponse]]:
-        """Deletes a collection with all its vectors. Deleting an absent one is NOT_FOUND."""
+        """Deletes a collection with all its vectors and aliases. Deleting an absent one is NOT_FOUND, naming an alias
+        FAILED_PRECONDITION.
+        """
 
     @abc.abstractmethod
     def Upsert(
