@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from gandt.cli.image_files import find_images, shard
 from gandt.domain.errors import GandtError, InvalidInput, NotFound, WrongState
 from gandt.tables.vector_parts import VectorParts
 from gandt.tables.vectors import read_vectors
+from tests.unit.refused_places import refused
 
 
 @pytest.fixture
@@ -32,8 +34,12 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
+def no_refusal(path: str, error: GandtError) -> None:
+    raise AssertionError(f"{path}: {error}")
+
+
 def names(*paths: Path | str) -> list[str]:
-    return [image.image for image in find_images(map(str, paths))]
+    return [image.image for image in find_images(map(str, paths), no_refusal)]
 
 
 def test_images_are_named_by_their_path_in_the_folder(photos: Path) -> None:
@@ -50,6 +56,37 @@ def test_two_files_of_one_name_are_refused(photos: Path) -> None:
     assert caught.value.reason == "SAME_NAME"
 
 
+def test_what_cannot_be_read_is_told_and_the_rest_is_found(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for name, target in (("gone.png", "no.png"), ("loop.png", "loop.png"), ("out", tmp_path / "elsewhere")):
+        (photos / name).symlink_to(target)
+    (photos / "again").symlink_to(photos / "a")
+    os.mkfifo(photos / "pipe.jpg")
+    Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.jpg")).write_bytes(b"1")
+    told: dict[str, GandtError] = {}
+    with refused(photos / "b"):
+        found = find_images([str(photos)], told.__setitem__)
+    assert [image.image for image in found] == ["a/1.JPG", "a/deep/er.webp", "c.png", "p.heic"]
+    assert {name.removeprefix(f"{photos}/"): error.reason for name, error in told.items()} == {
+        "b": "CANNOT_READ",
+        "gone.png": "BROKEN_LINK",
+        "loop.png": "BROKEN_LINK",
+        "out": "LINK_OUT_OF_FOLDER",
+        "pipe.jpg": "NOT_A_FILE",
+        "caf\\xe9.jpg": "FILE_NAME",
+    }
+    assert all(error.fix and name in error.message for name, error in told.items())
+
+
+def test_when_nothing_can_be_read_that_is_the_error(photos: Path) -> None:
+    with refused(photos), pytest.raises(GandtError) as caught:
+        find_images([str(photos)], lambda path, error: None)
+    assert caught.value.reason == "NOTHING_READABLE"
+    os.mkfifo(photos / "pipe")
+    with pytest.raises(InvalidInput):  # named itself; reading it would wait forever
+        names(photos / "pipe")
+
+
 def test_nothing_to_find(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(GandtError) as caught:
@@ -60,7 +97,7 @@ def test_nothing_to_find(photos: Path, tmp_path: Path) -> None:
 
 
 def test_shards_cover_everything_once(photos: Path) -> None:
-    images = find_images([str(photos)])
+    images = find_images([str(photos)], no_refusal)
     parts = [shard(images, f"{i}/3") for i in range(3)]
     assert sorted(image.image for part in parts for image in part) == names(photos)
     for wrong in ("3/3", "-1/3", "1", "a/b", "0/0", "1/2/3"):

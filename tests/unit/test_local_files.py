@@ -28,6 +28,8 @@ from gandt.domain.errors import (
     WrongState,
 )
 from gandt.domain.images import join_uri, split_uri
+from gandt.ports.object_store import SkippedObject
+from tests.unit.refused_places import refused
 
 
 def test_uris_keep_what_a_url_parser_cuts() -> None:
@@ -250,3 +252,85 @@ def test_what_s3_says_becomes_a_domain_error(error: Exception, kind: type[GandtE
         list(store.list("s3://b/k"))
     if kind is NotFound:
         assert store.head("s3://b/k") is None
+
+
+def test_what_a_folder_holds_besides_files_is_told_and_the_rest_is_listed(tmp_path: Path) -> None:
+    photos, outside = tmp_path / "photos", tmp_path / "outside"
+    for folder in (photos / "locked", photos / "open", outside):
+        folder.mkdir(parents=True)
+    longest = "x" * 251 + ".jpg"
+    for path in (photos / "a.jpg", photos / "open" / "b.jpg", photos / longest, outside / "c.jpg"):
+        path.write_bytes(b"1")
+    Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.jpg")).write_bytes(b"1")
+    links: dict[str, str | Path] = {
+        "gone": "nowhere",
+        "loop": "loop",
+        "out": outside / "c.jpg",
+        "outd": outside,
+        "ind": photos / "open",
+    }
+    for name, target in links.items():
+        (photos / name).symlink_to(target)
+    os.mkfifo(photos / "pipe")
+    store = LocalFiles(tmp_path / "objects")
+    start = f"s3://{store.mount(photos)}/"
+    told: list[SkippedObject] = []
+    with refused(photos / "locked"):
+        listed = [info.uri.removeprefix(start) for info in store.list(start, told.append)]
+    assert listed == ["a.jpg", "open/b.jpg", longest]
+    assert {skipped.uri.removeprefix(start): skipped.error.reason for skipped in told} == {
+        "locked": "FILE_PERMISSION",
+        "caf\\xe9.jpg": "FILE_NAME",
+        "gone": "BROKEN_LINK",
+        "loop": "BROKEN_LINK",
+        "out": "LINK_OUT_OF_FOLDER",
+        "outd": "LINK_OUT_OF_FOLDER",
+        "pipe": "NOT_A_FILE",
+    }
+    for skipped in told:
+        name = skipped.uri.removeprefix(start)
+        assert str(photos / name) in skipped.error.message
+        assert skipped.error.fix
+        skipped.error.message.encode()
+        if skipped.error.reason in ("BROKEN_LINK", "NOT_A_FILE"):
+            assert store.head(skipped.uri) is None
+    with (
+        refused(photos / "locked"),
+        pytest.raises(PermissionDenied),
+    ):  # who does not ask what is skipped must not take a part for the whole
+        list(store.list(start))
+    told.clear()
+    assert [info.uri for info in store.list(f"{start}open/", told.append)] == [f"{start}open/b.jpg"]
+    assert told == []
+
+
+def test_a_folder_that_cannot_be_read_at_all_is_told_too(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "in").mkdir(parents=True)
+    store = LocalFiles(tmp_path / "objects")
+    start = f"s3://{store.mount(photos)}/"
+    for uri, folder in ((start, photos), (f"{start}in/", photos / "in")):
+        told: list[SkippedObject] = []
+        with refused(folder):
+            assert list(store.list(uri, told.append)) == []
+        assert [(f"{skipped.uri.rstrip('/')}/", skipped.error.reason) for skipped in told] == [(uri, "FILE_PERMISSION")]
+
+
+def test_a_path_longer_than_the_system_takes_is_told(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(b"1")
+    here = os.open(photos, os.O_RDONLY)
+    try:
+        for _ in range(20):  # only with relative names can such a folder be made
+            os.mkdir("d" * 250, dir_fd=here)
+            below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    finally:
+        os.close(here)
+    store = LocalFiles(tmp_path / "objects")
+    start = f"s3://{store.mount(photos)}/"
+    told: list[SkippedObject] = []
+    assert [info.uri for info in store.list(start, told.append)] == [f"{start}a.jpg"]
+    assert [skipped.error.reason for skipped in told] == ["NAME_TOO_LONG"]

@@ -18,14 +18,15 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gandt.adapters import file_names
+from gandt.adapters.folder_walk import Odd, walk
 from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, NotFound, PermissionDenied, WrongState
 from gandt.domain.images import join_uri, split_uri
-from gandt.ports.object_store import ObjectInfo
+from gandt.ports.object_store import ObjectInfo, SkippedObject
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _TRIES = 20
@@ -87,15 +88,31 @@ class LocalFiles:
         path, stat = self._existing(uri)
         return None if path is None or stat is None else _info(uri, stat)
 
-    def list(self, prefix_uri: str) -> Iterator[ObjectInfo]:
-        """See `ObjectStore.list`. Of a mount, names that are not UTF-8 and links out of it are left out."""
+    def list(self, prefix_uri: str, skipped: Callable[[SkippedObject], None] | None = None) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.list`. Without `skipped`, names that are not UTF-8 and links out of a mount are left out."""
         bucket, prefix = split_uri(prefix_uri)
         folder, mounted = self._folder(bucket)
-        try:
-            found = sorted(self._walk(bucket, folder, mounted, prefix), key=lambda info: info.uri.encode())
-        except OSError as e:
-            raise _translated(e, folder) from e
-        return iter(found)
+        parent = prefix.rpartition("/")[0]
+        if mounted and any(part in ("", ".", "..") for part in parent.split("/")):
+            parent = ""  # no file's path starts so: nothing will match
+        start = folder / (parent if mounted else file_names.encoded(parent)) if parent else folder
+        found = []
+        for seen in walk(folder, start):
+            key = file_names.key_of(seen.path, mounted)
+            shown = (file_names.shown(seen.path) if key is None else key) if seen.path.parts else ""
+            if not f"{shown}/".startswith(prefix):
+                continue
+            if seen.error is not None:
+                if skipped is not None:
+                    skipped(SkippedObject(join_uri(bucket, shown), _unlistable(seen.error, folder / seen.path)))
+                elif isinstance(seen.error, OSError):
+                    raise _translated(seen.error, folder / seen.path) from seen.error
+            elif key is None:
+                if skipped is not None:
+                    skipped(SkippedObject(join_uri(bucket, shown), _nameless(folder / seen.path)))
+            elif seen.stat is not None and key.startswith(prefix):
+                found.append(_info(join_uri(bucket, key), seen.stat))
+        return iter(sorted(found, key=lambda info: info.uri.encode()))
 
     def delete(self, uri: str) -> None:
         """See `ObjectStore.delete`."""
@@ -168,7 +185,11 @@ class LocalFiles:
             raise InvalidInput(f"{uri!r} names a bucket and no key", field="uri", fix="write it as s3://bucket/key")
         folder, mounted = self._folder(bucket)
         path = folder / (file_names.plain(key) if mounted else file_names.encoded(key))
-        if not path.resolve().is_relative_to(folder.resolve()):  # a link that leads out of the bucket
+        try:
+            inside = path.resolve().is_relative_to(folder.resolve())
+        except (OSError, RuntimeError):  # a link that leads to itself, or a path too long: no such object
+            return folder, path, mounted
+        if not inside:  # a link that leads out of the bucket
             raise PermissionDenied(
                 f"{uri} is a link to a file outside {folder}", reason="LINK_OUT_OF_FOLDER", fix="copy the file in"
             )
@@ -181,7 +202,7 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None, None
         except OSError as e:
-            if e.errno == errno.ENAMETOOLONG:
+            if e.errno in (errno.ENAMETOOLONG, errno.ELOOP):
                 return None, None
             raise _translated(e, path) from e
         return (path, stat) if path.is_file() else (None, None)
@@ -209,22 +230,6 @@ class LocalFiles:
             path.unlink(missing_ok=True)
             raise
         return path
-
-    def _walk(self, bucket: str, folder: Path, mounted: bool, prefix: str) -> Iterator[ObjectInfo]:
-        parent = prefix.rpartition("/")[0]
-        if mounted and any(part in ("", ".", "..") for part in parent.split("/")):
-            parent = ""  # no file's path starts so: nothing will match
-        start = folder / (parent if mounted else file_names.encoded(parent)) if parent else folder
-        for place, _, names in os.walk(start, onerror=_raise_unless_missing):
-            for name in names:
-                path = Path(place, name)
-                key = file_names.key_of(path.relative_to(folder), mounted)
-                if key is None or not key.startswith(prefix) or not path.is_file():
-                    continue
-                if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-                    continue
-                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                    yield _info(join_uri(bucket, key), path.stat())
 
     def _sweep(self) -> None:
         """Remove what killed processes left half-written."""
@@ -254,14 +259,46 @@ def _rename(temporary: Path, folder: Path, path: Path) -> None:
                 os.close(descriptor)
 
 
-def _raise_unless_missing(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
-
-
 def _info(uri: str, stat: os.stat_result) -> ObjectInfo:
     etag = f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"  # every put makes a new inode
     return ObjectInfo(uri, stat.st_size, etag, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _unlistable(error: OSError | Odd, path: Path) -> GandtError:
+    """Why a file or folder of a listing is left out."""
+    where = file_names.shown(path)
+    if error is Odd.BROKEN_LINK:
+        return NotFound(
+            f"{where} is a link that leads nowhere",
+            kind="file",
+            id=where,
+            reason="BROKEN_LINK",
+            fix="mend the link, or delete it",
+        )
+    if error is Odd.LINK_OUT:
+        return PermissionDenied(
+            f"{where} is a link that leads out of the folder",
+            reason="LINK_OUT_OF_FOLDER",
+            fix="copy what it leads to into the folder, or name that folder too",
+        )
+    if error is Odd.NO_FILE:
+        return InvalidInput(
+            f"{where} is no file but a pipe, a socket or a device",
+            field="uri",
+            reason="NOT_A_FILE",
+            fix="move it out of the folder",
+        )
+    return _translated(error, Path(where))
+
+
+def _nameless(path: Path) -> GandtError:
+    where = file_names.shown(path)
+    return InvalidInput(
+        f"the name of {where} cannot be a key: it is not UTF-8, or not written as this store writes names",
+        field="uri",
+        reason="FILE_NAME",
+        fix="rename the file",
+    )
 
 
 def _translated(error: OSError, path: Path) -> GandtError:
@@ -283,7 +320,12 @@ def _translated(error: OSError, path: Path) -> GandtError:
             f"no permission for {path}: {said}", reason="FILE_PERMISSION", fix="change its owner or mode"
         )
     if error.errno == errno.ENAMETOOLONG:
-        return InvalidInput(f"the file system cannot hold a name as long as {path.name[:40]}...", field="uri")
+        return InvalidInput(
+            f"the file system cannot hold a name or path as long as {str(path)[:80]}...{path.name[-20:]}",
+            field="uri",
+            reason="NAME_TOO_LONG",
+            fix="use shorter names, or fewer folders in folders",
+        )
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY):
         return InvalidInput(
             f"{path} cannot be an object and a folder of objects at once",

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from gandt.domain.errors import InvalidInput, NotFound
 from gandt.domain.images import join_uri, split_uri
-from gandt.ports.object_store import ObjectInfo
+from gandt.ports.object_store import ObjectInfo, SkippedObject
 
 
 class MemoryObjects:
@@ -47,8 +47,9 @@ class MemoryObjects:
         found = self._objects.get(_object_uri(uri))
         return found[1] if found else None
 
-    def list(self, prefix_uri: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix_uri: str, skipped: Callable[[SkippedObject], None] | None = None) -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`."""
+        del skipped
         bucket, prefix = split_uri(prefix_uri)
         start = join_uri(bucket, prefix)
         with self._lock:

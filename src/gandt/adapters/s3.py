@@ -19,7 +19,7 @@ from gandt.domain.errors import (
     Unauthenticated,
 )
 from gandt.domain.images import join_uri, split_uri
-from gandt.ports.object_store import ObjectInfo
+from gandt.ports.object_store import ObjectInfo, SkippedObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -71,8 +71,9 @@ class S3Objects:
             return None
         return ObjectInfo(uri, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"].astimezone(UTC))
 
-    def list(self, prefix_uri: str) -> Iterator[ObjectInfo]:
-        """See `ObjectStore.list`."""
+    def list(self, prefix_uri: str, skipped: Callable[[SkippedObject], None] | None = None) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.list`; S3 lists all that it holds."""
+        del skipped
         bucket, prefix = split_uri(prefix_uri)
         request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
         while True:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
-from gandt.cli.image_files import ImageFile, find_images, shard
+from gandt.cli.image_files import ImageFile, Refuse, find_images, shard, short
 from gandt.domain.errors import GandtError, InvalidInput, WrongState
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
 
 def _run_files(args: argparse.Namespace, ctx: Context) -> int:
     output = _output(args)
-    images = find_images(args.paths)
+    errors: dict[str, GandtError] = {}
+    skipped: dict[str, GandtError] = {}
+    images = find_images(args.paths, _teller(ctx, skipped))
     if args.shard:
         images = shard(images, args.shard)
     if not images:
@@ -70,7 +72,7 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
     _announce(ctx, info)
     if args.dry_run:
         ctx.out.summary({"images": len(images), "model_id": info.model_id}, f"{len(images):,} images would be embedded")
-        return exit_codes.DONE
+        return exit_codes.PARTIAL if skipped else exit_codes.DONE
     from gandt.tables.vector_parts import VectorParts
 
     started = time.monotonic()
@@ -80,7 +82,7 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
         todo = [image for image in images if not parts.has(image.image, image.changed_at)]
         if len(todo) < len(images):
             ctx.out.note(f"going on: {len(images) - len(todo):,} of {len(images):,} images have their vector already")
-        errors = _embed(ctx, client, info, todo, parts, len(images))
+        _embed(ctx, client, info, todo, parts, len(images), errors)
         if len(errors) == len(images):
             raise GandtError(
                 f"none of the {len(images):,} images could be embedded; the warnings say why", reason="NOTHING_EMBEDDED"
@@ -88,6 +90,7 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
         parts.flush()
         ctx.out.progress("writing", 0, len(images))
         written = parts.finish(image.image for image in images if image.image not in errors)
+    errors |= skipped
     ctx.out.summary(
         {
             "output": output,
@@ -95,7 +98,9 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
             "embedded": written,
             "resumed": len(images) - len(todo),
             "failed": len(errors),
-            "errors": [{"image": image, "reason": error.reason} for image, error in errors.items()],
+            "errors": [
+                {"image": image, "reason": error.reason, "message": str(error)} for image, error in errors.items()
+            ],
             "model": info.name,
             "model_id": info.model_id,
             "dim": info.dim,
@@ -104,21 +109,22 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
             "seconds": round(time.monotonic() - started, 3),
         },
         f"{written:,} vectors of {info.model_id} ({info.dim} numbers) are in {output}"
-        + (f"; {len(errors):,} images failed" if errors else ""),
+        + (f"; {len(errors):,} files or folders failed" if errors else ""),
     )
     return exit_codes.PARTIAL if errors else exit_codes.DONE
 
 
 def _embed(
-    ctx: Context, client: EmbeddingClient, info: ModelInfo, todo: list[ImageFile], parts: VectorParts, total: int
-) -> dict[str, GandtError]:
-    """Sends the files and keeps the vectors; returns the error of each image that has none."""
-    errors: dict[str, GandtError] = {}
-
-    def fail(image: str, error: GandtError) -> None:
-        errors[image] = error
-        ctx.out.warn(f"{image}: {error.reason}: {error}")
-
+    ctx: Context,
+    client: EmbeddingClient,
+    info: ModelInfo,
+    todo: list[ImageFile],
+    parts: VectorParts,
+    total: int,
+    errors: dict[str, GandtError],
+) -> None:
+    """Sends the files and keeps the vectors; adds the error of each image that has none."""
+    fail = _teller(ctx, errors)
     done = total - len(todo)
     for result in client.embed_stream(_inputs(todo, info.max_image_bytes, fail), info.model_id):
         if result.error is not None:
@@ -127,10 +133,19 @@ def _embed(
             parts.add(result.image_id, result.vector)
             done += 1
         ctx.out.progress("embedding", done + len(errors), total)
-    return errors
 
 
-def _inputs(files: list[ImageFile], max_bytes: int, fail: Any) -> Iterator[ImageInput]:
+def _teller(ctx: Context, errors: dict[str, GandtError]) -> Refuse:
+    """Warns of an image that fails, and keeps its error."""
+
+    def fail(image: str, error: GandtError) -> None:
+        errors[image] = error
+        ctx.out.warn(f"{short(image)}: {error.reason}: {error}")
+
+    return fail
+
+
+def _inputs(files: list[ImageFile], max_bytes: int, fail: Refuse) -> Iterator[ImageInput]:
     from gandt.domain.embedding import ImageInput
     from gandt.domain.vectors import check_id
 
@@ -143,9 +158,14 @@ def _inputs(files: list[ImageFile], max_bytes: int, fail: Any) -> Iterator[Image
                 )
             yield ImageInput(file.image, file.path.read_bytes())
         except OSError as error:
-            fail(file.image, GandtError(f"the file cannot be read: {error.strerror}", reason="CANNOT_READ"))
+            fail(
+                file.image,
+                GandtError(
+                    f"the file cannot be read: {error.strerror}", reason="CANNOT_READ", fix="change its permissions"
+                ),
+            )
         except InvalidInput as error:
-            fail(file.image.encode("utf-8", "replace").decode(), error)
+            fail(file.image, error)
 
 
 def _overrides(args: argparse.Namespace, ctx: Context) -> dict[str, Any]:

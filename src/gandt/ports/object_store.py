@@ -8,10 +8,12 @@ is not there is no error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from gandt.domain.errors import GandtError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,19 @@ class ObjectInfo:
     size: int
     etag: str
     modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedObject:
+    """Something in a listed place that cannot be an object: a dangling link, a folder that may not be read.
+
+    Attributes:
+        uri: where it is; bytes that are not UTF-8 are shown as `\\xff`.
+        error: why, and what to do.
+    """
+
+    uri: str
+    error: GandtError
 
 
 class ObjectStore(Protocol):
@@ -59,8 +74,12 @@ class ObjectStore(Protocol):
         """Facts about one object, or None when there is none."""
         ...
 
-    def list(self, prefix_uri: str) -> Iterator[ObjectInfo]:
-        """Every object whose URI starts with `prefix_uri` (a text prefix, as in S3), ordered by key."""
+    def list(self, prefix_uri: str, skipped: Callable[[SkippedObject], None] | None = None) -> Iterator[ObjectInfo]:
+        """Every object whose URI starts with `prefix_uri` (a text prefix, as in S3), ordered by key.
+
+        Args:
+            skipped: told of what is there and cannot be listed; without it a folder that cannot be read is an error.
+        """
         ...
 
     def delete(self, uri: str) -> None:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,16 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gandt_jobcontroller.service.importing import MAX_IMAGE_BYTES
+from gandt_jobcontroller.service.importing import MAX_IMAGE_BYTES, ImageImport
 from PIL import Image
 
+from gandt.adapters.local_files import LocalFiles
 from gandt.domain.catalog import LabelKind
 from gandt.domain.datasets import Answer, AnswerState
 from gandt.domain.errors import InvalidInput, NotFound
 from gandt.domain.images import image_id_of
 from gandt.domain.labeling.outcomes import GivenLabel, ImportReport
 from gandt.domain.paging import token_after
-from tests.unit.jobcontroller.world import World, spec
+from tests.unit.jobcontroller.world import PLACES, World, spec
+from tests.unit.refused_places import refused
 
 
 @pytest.fixture
@@ -62,7 +65,11 @@ def bomb() -> bytes:
 
 
 def read_all(world: World, *uris: str) -> tuple[ImportReport, dict[str, str]]:
-    reports = list(world.controller.catalog.import_images(list(uris)))
+    return outcome(world.controller.catalog.import_images(list(uris)))
+
+
+def outcome(imported: Iterator[ImportReport]) -> tuple[ImportReport, dict[str, str]]:
+    reports = list(imported)
     refused = {r.uri.rsplit("/", 1)[-1]: r.error.reason for report in reports for r in report.rejected}
     return reports[-1], refused
 
@@ -163,6 +170,32 @@ def test_nothing_there_is_an_error_and_a_missing_file_is_refused(world: World) -
     last, refused = read_all(world, "s3://photos/gone.png")
     assert refused == {"gone.png": "IMAGE_NOT_FOUND"}
     assert last.summary.rejected == 1
+
+
+def test_what_cannot_be_listed_is_refused_alone(world: World, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "locked").mkdir(parents=True)
+    (photos / ".hidden").mkdir()
+    for number, name in enumerate(("a.png", "no.png", "locked/b.png")):
+        (photos / name).write_bytes(encoded(shade=number))
+    (photos / "gone.png").symlink_to("nowhere.png")
+    (photos / ".hidden" / "gone.png").symlink_to("nowhere.png")
+    Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png")).write_bytes(encoded())
+    objects = LocalFiles(tmp_path / "objects")
+    start = f"s3://{objects.mount(photos)}/"
+    images = ImageImport(world.store, objects, world.parts.inspector, PLACES)
+    with refused(photos / "locked", photos / "no.png"):
+        last, told = outcome(images.run([start, f"{start}none.png"]))
+    assert told == {
+        "no.png": "FILE_PERMISSION",
+        "locked": "FILE_PERMISSION",
+        "gone.png": "BROKEN_LINK",
+        "none.png": "IMAGE_NOT_FOUND",
+        "caf\\xe9.png": "FILE_NAME",
+    }
+    assert (last.summary.added, last.summary.rejected, last.summary.files) == (1, 5, 6)
+    last, _ = outcome(images.run([start]))
+    assert (last.summary.added, last.summary.unchanged, last.summary.rejected) == (2, 1, 2)
 
 
 def test_labels_find_their_images(world: World) -> None:

@@ -12,17 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from gandt.domain.catalog import CatalogFile, CatalogImage
-from gandt.domain.errors import GandtError, InvalidInput, NotFound, PermissionDenied
+from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, NotFound, PermissionDenied
 from gandt.domain.images import image_id_of
 from gandt.domain.labeling.outcomes import ImportReport, ImportSummary, RefusedFile
 from gandt.domain.progress import Progress
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt.ports.image_inspector import ImageInspector
 from gandt.ports.job_store import JobStore
-from gandt.ports.object_store import ObjectInfo, ObjectStore
+from gandt.ports.object_store import ObjectInfo, ObjectStore, SkippedObject
 from gandt_jobcontroller.service.places import Places
 
 MAX_IMAGE_BYTES = 40 << 20
+BAD_SECTOR = "DISK_ERROR"  # a file's own trouble, where other stores' outages concern all
 BATCH_FILES = 64
 BATCH_BYTES = 128 << 20  # held in memory at once
 
@@ -82,17 +83,23 @@ class ImageImport:
 
     def _list(self, uris: Sequence[str]) -> tuple[list[ObjectInfo], list[RefusedFile]]:
         found: dict[str, ObjectInfo] = {}
-        refused = []
+        refused: list[RefusedFile] = []
         for uri in uris:
             if uri.endswith("/"):
                 self._store.add_folder(uri)
-                infos = [info for info in self._objects.list(uri) if not _is_hidden(info.uri, uri)]
+                skipped: list[SkippedObject] = []
+                infos = [info for info in self._objects.list(uri, skipped.append) if not _is_hidden(info.uri, uri)]
                 found.update((info.uri, info) for info in infos)
+                refused += [RefusedFile(s.uri, s.error) for s in skipped if not _is_hidden(s.uri, uri)]
                 continue
-            info = self._objects.head(uri)
-            if info is None:
-                error = NotFound(f"{uri} does not exist", kind="object", id=uri, reason="IMAGE_NOT_FOUND")
+            try:
+                info = self._objects.head(uri)
+            except (PermissionDenied, InvalidInput) as error:
                 refused.append(RefusedFile(uri, error))
+                continue
+            if info is None:
+                missing = NotFound(f"{uri} does not exist", kind="object", id=uri, reason="IMAGE_NOT_FOUND")
+                refused.append(RefusedFile(uri, missing))
             else:
                 found[uri] = info
         return list(found.values()), refused
@@ -153,6 +160,10 @@ class ImageImport:
             return self._objects.get(info.uri)
         except (NotFound, PermissionDenied, InvalidInput) as error:
             return error
+        except BackendUnavailable as error:
+            if error.reason != BAD_SECTOR:
+                raise
+            return error
 
     def _look(self, image_id: str, data: bytes) -> CatalogImage | GandtError:
         try:
@@ -170,7 +181,7 @@ def _about(error: GandtError, uri: str) -> GandtError:
 
 
 def _is_hidden(uri: str, folder: str) -> bool:
-    return any(part.startswith(".") for part in uri.removeprefix(folder).split("/"))
+    return any(part.startswith(".") for part in f"{uri}/".removeprefix(folder).split("/"))
 
 
 def _is_same(info: ObjectInfo, file: CatalogFile) -> bool:
