@@ -1,40 +1,53 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the adapters on pymilvus share: a quiet client, our schema, rows in and out, paging, its errors as ours."""
+"""What the adapters on pymilvus share: a quiet client, our schema, rows in and out, and paging."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from gandt.domain.errors import BackendUnavailable, CorruptData, GandtError, WrongState
+from gandt.adapters import milvus_index
+from gandt.adapters.milvus_errors import is_too_large
+from gandt.adapters.milvus_errors import translated as translated
+from gandt.domain.errors import CorruptData
+from gandt.domain.fields import MAX_FIELD_BYTES
 from gandt.domain.filters import Filter, Ids, compile_milvus, quoted
-from gandt.domain.search_records import ItemSet
+from gandt.domain.search_records import Fields, ItemSet
+from gandt.domain.upserts import MAX_FIELDS_BYTES
 from gandt.domain.vectors import MAX_ID_BYTES, VectorSet
 
-ID, GENERATION, FIELDS, VECTOR = "id", "gen", "fields", "vector"
+ID, GENERATION, FIELDS, VECTOR, PARTITION = "id", "gen", "fields", "vector", "part"
 MODEL_PROPERTY = "gandt_model_id"  # of a collection; Lite drops descriptions and keeps properties
 GENERATION_PROPERTY = "gandt_generation"
+PARTITION_PROPERTY = "gandt_partition_field"
 WRITE_ROWS = 1000
 MESSAGE_BYTES = 32 << 20  # a cluster takes 64 MB
 PAGE_ROWS = 16_384
 IDS_A_CALL = 1000
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A collection of ours in Milvus, by its own name; `generation` is the last one that its properties note."""
+    """A collection of ours in Milvus, by its own name.
+
+    Attributes:
+        generation: the last one that its properties note.
+        partition_field: item field whose text chooses the partition; "" for none.
+    """
 
     name: str
     dim: int
     model_id: str
     generation: int
+    partition_field: str = ""
 
 
 def client_class() -> Any:
@@ -55,9 +68,21 @@ def client_class() -> Any:
 
 
 def create_collection(
-    client: Any, name: str, dim: int, model_id: str, index_type: str, index_params: dict[str, int], **options: Any
+    client: Any,
+    name: str,
+    dim: int,
+    model_id: str,
+    index_type: str,
+    index_params: Mapping[str, milvus_index.Parameter],
+    partition_field: str = "",
+    **options: Any,
 ) -> None:
-    """A collection with our schema, an index on cosine similarity, and our properties."""
+    """A collection with our schema, an index on cosine similarity, and our properties.
+
+    Args:
+        partition_field: item field whose text chooses the partition; "" for none.
+        options: more arguments of pymilvus, such as consistency_level and num_partitions.
+    """
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -65,21 +90,39 @@ def create_collection(
     schema.add_field(GENERATION, DataType.INT64)
     schema.add_field(FIELDS, DataType.JSON)
     schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=dim)
-    index = client.prepare_index_params()
-    index.add_index(VECTOR, index_type=index_type, metric_type="COSINE", params=index_params)
     properties = {MODEL_PROPERTY: model_id, GENERATION_PROPERTY: "0"}
+    if partition_field:
+        schema.add_field(PARTITION, DataType.VARCHAR, is_partition_key=True, max_length=MAX_FIELD_BYTES)
+        properties[PARTITION_PROPERTY] = partition_field
+    index = client.prepare_index_params()
+    milvus_index.add_index(index, VECTOR, milvus_index.IndexSpec(index_type, index_params))
     client.create_collection(name, schema=schema, index_params=index, properties=properties, **options)
 
 
 def describe(client: Any, name: str) -> Described | None:
-    """A collection, or None when it is not one of ours."""
+    """A collection by its name or an alias, or None when it is not one of ours."""
     described = client.describe_collection(name)
     properties = described["properties"]
     if MODEL_PROPERTY not in properties:
         return None
-    dim = next(field["params"]["dim"] for field in described["fields"] if field["name"] == VECTOR)
-    generation = int(properties.get(GENERATION_PROPERTY, 0))
-    return Described(described["collection_name"], int(dim), properties[MODEL_PROPERTY], generation)
+    return Described(
+        described["collection_name"],
+        int(next(field["params"]["dim"] for field in described["fields"] if field["name"] == VECTOR)),
+        properties[MODEL_PROPERTY],
+        int(properties.get(GENERATION_PROPERTY, 0)),
+        properties.get(PARTITION_PROPERTY, ""),
+    )
+
+
+def aliases_of(client: Any, name: str) -> tuple[str, ...]:
+    """Aliases of a collection, in order."""
+    return tuple(sorted(client.list_aliases(name)["aliases"]))
+
+
+def point_alias(client: Any, alias: str, name: str) -> None:
+    """Makes a new or known alias lead to a collection; the store switches it in one moment."""
+    known = client.list_aliases()["aliases"]
+    (client.alter_alias if alias in known else client.create_alias)(name, alias)
 
 
 def note_generation(client: Any, name: str, generation: int) -> None:
@@ -92,21 +135,36 @@ def count(client: Any, name: str, expression: str = "", **options: Any) -> int:
     return int(client.query(name, filter=expression, output_fields=["count(*)"], **options)[0]["count(*)"])
 
 
-def upsert(client: Any, name: str, items: ItemSet, generation: int) -> None:
+def upsert(client: Any, name: str, items: ItemSet, generation: int, partition_field: str = "") -> None:
     """Inserts or replaces items in calls of at most 1000 rows and 32 MiB. Never `insert`: a cluster would double."""
-    step = max(1, min(WRITE_ROWS, MESSAGE_BYTES // (4 * items.vectors.dim)))
     matrix = np.asarray(items.vectors.matrix, np.float32)
-    for start in range(0, len(items), step):
-        rows = [
-            {
-                ID: items.ids[i],
-                GENERATION: generation,
-                FIELDS: dict(items.fields[i]) if items.fields else {},
-                VECTOR: matrix[i],
-            }
-            for i in range(start, min(start + step, len(items)))
-        ]
-        client.upsert(name, rows)
+    costs = [4 * items.vectors.dim + _most_bytes(row) for row in items.fields or [{}]]
+    for start, stop in _calls(len(items), costs):
+        rows = []
+        for i in range(start, stop):
+            fields = dict(items.fields[i]) if items.fields else {}
+            row = {ID: items.ids[i], GENERATION: generation, FIELDS: fields, VECTOR: matrix[i]}
+            if partition_field:
+                value = fields.get(partition_field)
+                row[PARTITION] = value if isinstance(value, str) else ""
+            rows.append(row)
+        for _ in in_parts(lambda part: client.upsert(name, part), rows):
+            pass
+
+
+def in_parts(call: Callable[[Sequence[T]], R], rows: Sequence[T]) -> Iterator[R]:
+    """What a call answers to all rows; where the server finds them too large, what it answers to each half."""
+    try:
+        answer = call(rows)
+    except Exception as error:
+        if len(rows) < 2 or not is_too_large(error):
+            raise
+    else:
+        yield answer
+        return
+    half = len(rows) // 2
+    yield from in_parts(call, rows[:half])
+    yield from in_parts(call, rows[half:])
 
 
 def delete(client: Any, name: str, ids: Sequence[str]) -> None:
@@ -126,7 +184,8 @@ def pages(
 ) -> Iterator[list[dict[str, Any]]]:
     """Rows in id order. pymilvus' own iterator does not escape the id at which a page ends, so this one does.
 
-    A cluster pins every page to the moment of the first one; Lite shows what is written meanwhile.
+    A cluster pins every page to the moment of the first one; Lite shows what is written meanwhile. Where a server
+    finds a page too large, this one and the next are half as large.
 
     Raises:
         CorruptData: a page is not in order, so that rows could be lost.
@@ -134,15 +193,21 @@ def pages(
     more = f" and {compile_milvus(condition)}" if condition is not None else ""
     moment: dict[str, Any] = {}
     while True:
-        page = client.query(
-            name,
-            filter=f"{ID} > {quoted(after_id)}{more}",
-            limit=rows,
-            output_fields=list(fields),
-            iterator="True",
-            reduce_stop_for_best="True",
-            **{**options, **moment},
-        )
+        try:
+            page = client.query(
+                name,
+                filter=f"{ID} > {quoted(after_id)}{more}",
+                limit=rows,
+                output_fields=list(fields),
+                iterator="True",
+                reduce_stop_for_best="True",
+                **{**options, **moment},
+            )
+        except Exception as error:
+            if rows < 2 or not is_too_large(error):
+                raise
+            rows //= 2
+            continue
         if not page:
             return
         ids = [after_id, *(row[ID] for row in page)]
@@ -170,32 +235,22 @@ def items_of(
     return ItemSet(VectorSet([row[ID] for row in page], matrix, model_id), fields)
 
 
-@contextmanager
-def translated(what: str, where: str, backend: str) -> Iterator[None]:
-    """Errors of pymilvus, and the raw gRPC and socket errors that it lets through, as ours."""
-    import grpc
-    from pymilvus.exceptions import MilvusException
-
-    try:
-        yield
-    except (MilvusException, grpc.RpcError, OSError) as error:
-        raise _error(error, what, where, backend) from error
-
-
-def _error(error: Exception, what: str, where: str, backend: str) -> GandtError:
-    text = str(getattr(error, "message", "") or error) or type(error).__name__
-    if "No space left" in text or "Errno 28" in text:
-        return WrongState(
-            f"no space left to {what} in {where}",
-            kind="disk",
-            id=where,
-            state="full",
-            reason="DISK_FULL",
-            fix="free some space and send the items again",
-        )
-    return BackendUnavailable(
-        f"{backend} at {where} could not {what}: {text.splitlines()[0][:300]}",
-        backend=backend,
-        reason="VECTOR_STORE_FAILED",
-        fix="retry; sending the same items again is safe",
+def _most_bytes(fields: Fields) -> int:
+    """At least the bytes of an item's fields as JSON, counted quickly, and its id's."""
+    most: int = sum(
+        len(name) + 32 + (6 * len(value) if isinstance(value, str) else 0) for name, value in fields.items()
     )
+    return MAX_ID_BYTES + min(most, MAX_FIELDS_BYTES)
+
+
+def _calls(count: int, costs: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """[start, stop) of calls of at most WRITE_ROWS rows and MESSAGE_BYTES; one cost stands for all rows."""
+    start = size = 0
+    for row in range(count):
+        cost = costs[row if len(costs) > 1 else 0]
+        if row > start and (row - start >= WRITE_ROWS or size + cost > MESSAGE_BYTES):
+            yield start, row
+            start, size = row, 0
+        size += cost
+    if count:
+        yield start, count
