@@ -28,6 +28,7 @@ from gandt.wire import jobcontroller as wire
 from gandt_jobcontroller.remote_peers import RemoteAggregator, RemoteEmbedder, RemoteSelector, RemoteVectors
 from gandt_jobcontroller.service import peers as protocols
 from gandt_jobcontroller.service.controller import JobController
+from gandt_jobcontroller.service.embedding import publish
 from gandt_jobcontroller.service.parts import METRICS, Parts
 from gandt_jobcontroller.service.places import Places
 from gandt_jobcontroller.servicer import JobControllerServicer
@@ -59,7 +60,9 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
             embedder=RemoteEmbedder(embedding),
         ),
         inspector=PillowImages(),
-        embedding_jobs=LocalEmbeddingJobs(store, embedding, vectors),
+        embedding_jobs=LocalEmbeddingJobs(
+            store, embedding, vectors, lambda job: publish(store, vectors, settings.dataset, job)
+        ),
         places=_places(settings),
         clock=SystemClock(),
         meter=meter,

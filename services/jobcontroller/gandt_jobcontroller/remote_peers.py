@@ -16,6 +16,7 @@ from gandt.domain.catalog import WorkerRecord
 from gandt.domain.datasets import LabelEstimate
 from gandt.domain.errors import GandtError
 from gandt.domain.labeling.rounds import Pick
+from gandt.domain.search_records import Collection
 from gandt.domain.selection.records import PoolSource, SelectSpec
 from gandt.domain.vectors import VectorSet
 from gandt_jobcontroller.service.peers import (
@@ -111,9 +112,13 @@ class RemoteVectors:
     def __init__(self, channel: Channel) -> None:
         self._client = VectorSearchClient(channel)
 
-    def generation(self, collection: str) -> int:
+    def describe(self, collection: str) -> Collection:
         """See the protocol."""
-        return self._client.get_collection(collection).generation
+        return self._client.get_collection(collection)
+
+    def point_alias(self, alias: str, collection: Collection) -> None:
+        """See the protocol."""
+        self._client.create_collection(collection.name, collection.dim, collection.model_id, alias)
 
     def near_groups(self, collection: str) -> dict[str, str]:
         """See the protocol."""

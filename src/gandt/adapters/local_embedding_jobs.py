@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from gandt.domain.catalog import EmbeddingJob, EmbeddingState, RejectedFile
+from gandt.domain.disk import is_disk_trouble
 from gandt.domain.embedding import EmbedResult, ImageInput, ModelInfo
-from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, Overloaded, WrongState
+from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, Overloaded
 from gandt.domain.vectors import VectorSet
 from gandt.ports.job_store import JobStore
 
 BLOCK_IMAGES = 256
 PAGE_IMAGES = 1_000
-DISK_REASONS = ("DISK_FULL", "DISK_READ_ONLY")  # somebody can mend these while a job waits
 MAX_TRIES = 8  # without any progress in between
+MAX_DISK_TRIES = 4  # 7 s: a full disk seldom mends itself, and somebody waits to be told
 _log = logging.getLogger(__name__)
 
 
@@ -61,13 +62,22 @@ class LocalEmbeddingJobs:
     Args:
         store: keeps progress and the catalog's flags.
         embedder, vectors: the services.
+        publish: called with a job whose images are all dealt with, before it is told to have completed.
     """
 
-    def __init__(self, store: JobStore, embedder: EmbedsImages, vectors: StoresVectors) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        embedder: EmbedsImages,
+        vectors: StoresVectors,
+        publish: Callable[[EmbeddingJob], None],
+    ) -> None:
         self._store = store
         self._embedder = embedder
         self._vectors = vectors
+        self._publish = publish
         self._threads: dict[str, threading.Thread] = {}
+        self._unsaid: dict[str, str] = {}
         self._lock = threading.Lock()
         self._ending = threading.Event()
 
@@ -77,10 +87,15 @@ class LocalEmbeddingJobs:
             running = self._threads.get(embedding_job_id)
             if self._ending.is_set() or (running is not None and running.is_alive()):
                 return
+            self._unsaid.pop(embedding_job_id, None)
             name = f"gandt-embed-{embedding_job_id}"
             thread = threading.Thread(target=self.run, args=(embedding_job_id,), name=name, daemon=True)
             self._threads[embedding_job_id] = thread
             thread.start()
+
+    def unsaid_failure(self, embedding_job_id: str) -> str:
+        """See the port."""
+        return self._unsaid.get(embedding_job_id, "")
 
     def close(self) -> None:
         """See the port."""
@@ -92,17 +107,23 @@ class LocalEmbeddingJobs:
 
     def run(self, embedding_job_id: str) -> None:
         """Work on a job until it has ended, or this object is closed."""
-        job = self._store.get_embedding_job(embedding_job_id)
         try:
-            self._work(job)
+            self._work(self._store.get_embedding_job(embedding_job_id))
+            if not self._ending.is_set():
+                failed = self._store.get_embedding_job(embedding_job_id).failed
+                message = f"{failed} images could not be embedded" if failed else ""
+                self._store.end_embedding_job(embedding_job_id, EmbeddingState.COMPLETED, message)
         except GandtError as error:
-            _log.warning("embedding job %s: %s", embedding_job_id, error)
-            self._store.end_embedding_job(embedding_job_id, EmbeddingState.FAILED, str(error))
-            return
-        if not self._ending.is_set():
-            failed = self._store.get_embedding_job(embedding_job_id).failed
-            message = f"{failed} images could not be embedded" if failed else ""
-            self._store.end_embedding_job(embedding_job_id, EmbeddingState.COMPLETED, message)
+            _log.warning("embedding job %s: %s", embedding_job_id, error, extra={"reason": error.reason})
+            self._fail(embedding_job_id, str(error))
+
+    def _fail(self, embedding_job_id: str, message: str) -> None:
+        try:
+            self._store.end_embedding_job(embedding_job_id, EmbeddingState.FAILED, message)
+        except GandtError as error:  # the disk that the job failed on: who asks is told from memory
+            if not is_disk_trouble(error):
+                raise
+            self._unsaid[embedding_job_id] = message
 
     def _work(self, job: EmbeddingJob) -> None:
         """Embed what is missing; trouble that passes is waited for as long as something gets done in between."""
@@ -113,12 +134,15 @@ class LocalEmbeddingJobs:
             try:
                 self._vectors.ensure(job.collection, self._embedder.get_model(job.model_id).dim, job.model_id)
                 self._pass(job, progress)
+                if not self._ending.is_set():
+                    self._publish(job)
                 return
-            except (BackendUnavailable, Overloaded, DeadlineExceeded, WrongState) as error:
-                if isinstance(error, WrongState) and error.reason not in DISK_REASONS:
+            except GandtError as error:
+                on_disk = is_disk_trouble(error)
+                if not on_disk and not isinstance(error, BackendUnavailable | Overloaded | DeadlineExceeded):
                     raise
                 tries = 1 if progress.images > before else tries + 1
-                if tries >= MAX_TRIES:
+                if tries >= (MAX_DISK_TRIES if on_disk else MAX_TRIES):
                     raise
                 _log.info("embedding job %s waits: %s", job.embedding_job_id, error)
                 self._ending.wait(min(30.0, 0.5 * 2.0**tries))

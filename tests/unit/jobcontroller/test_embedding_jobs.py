@@ -81,7 +81,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlJobs]:
 
 def test_everything_is_embedded_once(store: SqlJobs) -> None:
     embedder, vectors = Embedder(), Vectors()
-    jobs = LocalEmbeddingJobs(store, embedder, vectors)
+    jobs = LocalEmbeddingJobs(store, embedder, vectors, print)
     jobs.start("e1")
     jobs.start("e1")
     deadline = time.monotonic() + 30
@@ -97,7 +97,7 @@ def test_everything_is_embedded_once(store: SqlJobs) -> None:
 def test_bad_images_fail_alone_with_their_reason(store: SqlJobs) -> None:
     vectors = Vectors()
     vectors.refuses = {"i03"}
-    LocalEmbeddingJobs(store, Embedder(["i01", "i19"]), vectors).run("e1")
+    LocalEmbeddingJobs(store, Embedder(["i01", "i19"]), vectors, print).run("e1")
     done = store.get_embedding_job("e1")
     assert (done.state, done.embedded, done.failed) == (EmbeddingState.COMPLETED, COUNT - 3, 3)
     assert done.message == "3 images could not be embedded"
@@ -112,7 +112,7 @@ def test_bad_images_fail_alone_with_their_reason(store: SqlJobs) -> None:
 def test_trouble_that_passes_is_waited_for(store: SqlJobs) -> None:
     embedder, vectors = Embedder(), Vectors()
     embedder.cut_after = 10
-    LocalEmbeddingJobs(store, embedder, vectors).run("e1")
+    LocalEmbeddingJobs(store, embedder, vectors, print).run("e1")
     assert store.get_embedding_job("e1").embedded == COUNT
     assert len(vectors.ids) == COUNT
     assert len(embedder.asked) == COUNT + 2  # the block that was cut off is asked for again
@@ -121,10 +121,35 @@ def test_trouble_that_passes_is_waited_for(store: SqlJobs) -> None:
 def test_trouble_that_stays_fails_the_job_and_the_next_goes_on(store: SqlJobs) -> None:
     vectors = Vectors()
     vectors.fault = WrongState("the collection has another model", reason="MODEL_MISMATCH")
-    jobs = LocalEmbeddingJobs(store, Embedder(), vectors)
+    published: list[str] = []
+    jobs = LocalEmbeddingJobs(store, Embedder(), vectors, lambda job: published.append(job.embedding_job_id))
     jobs.run("e1")
     failed = store.get_embedding_job("e1")
     assert (failed.state, failed.message) == (EmbeddingState.FAILED, "the collection has another model")
+    assert published == []
     store.end_embedding_job("e1", EmbeddingState.RUNNING, "")
     jobs.run("e1")
     assert store.get_embedding_job("e1").embedded == COUNT
+    assert published == ["e1"]
+
+
+def test_a_job_that_is_cut_off_publishes_nothing(store: SqlJobs) -> None:
+    published: list[str] = []
+    jobs = LocalEmbeddingJobs(store, Embedder(), Vectors(), lambda job: published.append(job.embedding_job_id))
+    jobs.close()
+    jobs.run("e1")
+    assert published == []
+    assert store.get_embedding_job("e1").state is EmbeddingState.RUNNING
+
+
+def test_publishing_waits_for_a_vector_store_that_is_gone_for_a_moment(store: SqlJobs) -> None:
+    states: list[EmbeddingState] = []
+
+    def publish(job: EmbeddingJob) -> None:
+        states.append(store.get_embedding_job(job.embedding_job_id).state)
+        if len(states) == 1:
+            raise BackendUnavailable("the vector store is gone")
+
+    LocalEmbeddingJobs(store, Embedder(), Vectors(), publish).run("e1")
+    assert states == [EmbeddingState.RUNNING, EmbeddingState.RUNNING]
+    assert store.get_embedding_job("e1").state is EmbeddingState.COMPLETED

@@ -31,8 +31,10 @@ from gandt.adapters.pillow_images import PillowImages
 from gandt.adapters.sql_jobs import SqlJobs
 from gandt.domain.catalog import CatalogFile, CatalogImage, WorkerRecord
 from gandt.domain.datasets import LabelEstimate, LabelStatus
+from gandt.domain.errors import NotFound
 from gandt.domain.labeling.campaigns import CampaignSpec
 from gandt.domain.labeling.rounds import Pick
+from gandt.domain.search_records import Collection
 
 PLACES = Places(
     bucket="gandt",
@@ -127,20 +129,32 @@ class Aggregator:
 
 
 class Vectors:
-    """One collection that never changes, without near-duplicates."""
+    """Collections of vectors by name, without near-duplicates."""
 
-    def generation(self, collection: str) -> int:
-        return 1
+    def __init__(self) -> None:
+        self.collections = {"images_1": Collection("images_1", 4, "hog-1", 30, 1)}
+        self.aliases: dict[str, str] = {}
+
+    def describe(self, collection: str) -> Collection:
+        if collection not in self.collections:
+            raise NotFound(f"there is no collection {collection}")
+        return self.collections[collection]
+
+    def point_alias(self, alias: str, collection: Collection) -> None:
+        self.aliases[alias] = collection.name
 
     def near_groups(self, collection: str) -> dict[str, str]:
         return {}
 
 
 class Embedder:
-    """A model called hog."""
+    """One model at a time."""
+
+    def __init__(self) -> None:
+        self.model_id = "hog-1"
 
     def model(self, model_id: str) -> EmbeddingModel:
-        return EmbeddingModel("hog-1", "hog", 4)
+        return EmbeddingModel(self.model_id, "hog", 4)
 
 
 class NoEmbedding:
@@ -151,6 +165,9 @@ class NoEmbedding:
 
     def start(self, embedding_job_id: str) -> None:
         self.started.append(embedding_job_id)
+
+    def unsaid_failure(self, embedding_job_id: str) -> str:
+        return ""
 
     def close(self) -> None:
         """Nothing runs."""
@@ -171,6 +188,7 @@ class World:
         self.selector = Selector(lambda: self.image_ids)
         self.aggregator = Aggregator()
         self.embedding_jobs = NoEmbedding()
+        self.vectors, self.embedder = Vectors(), Embedder()
         self.image_ids: list[str] = []
         self.truth: dict[str, str] = {}
         self._ids = itertools.count(1)
@@ -191,7 +209,7 @@ class World:
             store=self.store,
             objects=self.objects,
             backend=self.backend,
-            peers=Peers(self.selector, self.aggregator, Vectors(), Embedder()),
+            peers=Peers(self.selector, self.aggregator, self.vectors, self.embedder),
             inspector=PillowImages(),
             embedding_jobs=self.embedding_jobs,
             places=PLACES,
@@ -226,7 +244,6 @@ class World:
         self.store.record_files(images, [CatalogFile(uri, 100, "e", i) for i, uri in made])
         if embedded:
             self.store.set_fact("collection", "images_1")
-            self.store.set_fact("model_id", "hog-1")
             self.store.mark_embedded("images_1", [i for i, _ in made])
         self.image_ids += [i for i, _ in made]
         return [i for i, _ in made]

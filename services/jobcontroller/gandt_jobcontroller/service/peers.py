@@ -13,6 +13,7 @@ from typing import Protocol
 from gandt.domain.catalog import KnownLabel, WorkerRecord
 from gandt.domain.datasets import Answer, LabeledImage, LabelEstimate, LabelSpace
 from gandt.domain.labeling.rounds import Pick
+from gandt.domain.search_records import Collection as VectorCollection
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,16 @@ class Aggregator(Protocol):
 class Vectors(Protocol):
     """The collections of the vector search service."""
 
-    def generation(self, collection: str) -> int:
-        """A number that grows with each change of a collection.
+    def describe(self, collection: str) -> VectorCollection:
+        """A collection as it is.
 
         Raises:
             NotFound: there is no such collection.
         """
+        ...
+
+    def point_alias(self, alias: str, collection: VectorCollection) -> None:
+        """Make an alias lead to a collection from now on, in one moment."""
         ...
 
     def near_groups(self, collection: str) -> dict[str, str]:

@@ -10,12 +10,13 @@ from gandt.domain.datasets import LabeledImage, LabelStatus
 from gandt.domain.errors import NotFound, WrongState
 from gandt.domain.labeling.campaigns import Campaign
 from gandt.domain.labeling.rounds import PageGroup, Pick, Round, RoundState
+from gandt.domain.search_records import Collection
 from gandt_jobcontroller.service.naming import check_space, unused_seeds
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.peers import SelectionAnswer, SelectionQuestion
 
 PAGE = 5_000
-COLLECTION, MODEL = "collection", "model_id"
+COLLECTION = "collection"  # the fact that names the collection in use; an embedding job that has finished sets it
 SEED = "seed"  # the source of a label that was known beforehand
 
 
@@ -67,6 +68,7 @@ def _question(
     parts: Parts, campaign: Campaign, collection: str, number: int, count: int, strategy: str
 ) -> SelectionQuestion:
     spec = campaign.spec
+    described = _described(parts, collection)
     labeled = list(_labeled(parts, campaign))
     known = {image.image_id for image in labeled}
     gold = {label.image_id for label in parts.store.known_labels(LabelKind.GOLD)}
@@ -74,7 +76,7 @@ def _question(
     targets = set(spec.target_labels)
     return SelectionQuestion(
         collection=collection,
-        model_id=parts.store.fact(MODEL),
+        model_id=described.model_id,
         strategy=strategy,
         target_labels=spec.target_labels,
         other_label=spec.other_label,
@@ -84,7 +86,7 @@ def _question(
         round=number,
         labeled=labeled,
         excluded=sorted((picked | gold) - known),
-        groups=_near_groups(parts, collection),
+        groups=_near_groups(parts, described),
         found_before=sum(not targets.isdisjoint(image.labels) for image in labeled),
     )
 
@@ -113,10 +115,9 @@ def _labeled(parts: Parts, campaign: Campaign) -> Iterator[LabeledImage]:
         after = page[-1].image_id
 
 
-def _near_groups(parts: Parts, collection: str) -> dict[str, str]:
-    """Near-duplicate groups, looked up once for each state of the collection."""
+def _described(parts: Parts, collection: str) -> Collection:
     try:
-        generation = parts.peers.vectors.generation(collection)
+        return parts.peers.vectors.describe(collection)
     except NotFound as error:
         raise WrongState(
             f"collection {collection} is gone from the vector search service",
@@ -125,10 +126,14 @@ def _near_groups(parts: Parts, collection: str) -> dict[str, str]:
             reason="NOT_EMBEDDED",
             fix="embed the images again",
         ) from error
-    groups = parts.store.near_groups(collection, generation)
+
+
+def _near_groups(parts: Parts, collection: Collection) -> dict[str, str]:
+    """Near-duplicate groups, looked up once for each state of the collection."""
+    groups = parts.store.near_groups(collection.name, collection.generation)
     if groups is None:
-        groups = parts.peers.vectors.near_groups(collection)
-        parts.store.set_near_groups(collection, generation, groups)
+        groups = parts.peers.vectors.near_groups(collection.name)
+        parts.store.set_near_groups(collection.name, collection.generation, groups)
     return groups
 
 
