@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from gandt.domain.aggregation.records import Agreement
 from gandt.domain.aggregation.votes import SetVotes, Votes
 
+DENSE = 4  # a table with up to this many cells a vote is faster to count in than votes are to sort
+
 
 def measure_agreement(votes: Votes | SetVotes) -> Agreement:
     """The three measures over items with at least two votes; a set of labels is one value.
@@ -25,7 +27,7 @@ def measure_agreement(votes: Votes | SetVotes) -> Agreement:
     if not len(value):
         return Agreement(np.nan, np.nan, np.nan, 0, 0)
     values = int(value.max()) + 1
-    cells, counts = np.unique(votes.item.astype(np.int64) * values + value, return_counts=True)
+    cells, counts = _occurring(votes.item.astype(np.int64) * values + value, votes.items * values)
     item, kind, counts = cells // values, cells % values, counts.astype(np.float64)
     many = sizes[item] > 1
     item, kind, counts = item[many], kind[many], counts[many]
@@ -40,6 +42,15 @@ def measure_agreement(votes: Votes | SetVotes) -> Agreement:
     expected = 1 - float((marginal * (marginal - 1)).sum()) / (total * (total - 1))
     alpha = 1 - observed / expected if expected > 0 else np.nan
     return Agreement(raw, alpha, _fleiss(sizes, item, kind, counts), int((sizes > 1).sum()), int(total))
+
+
+def _occurring(cells: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The cells that occur, ascending, and how often; counted in place of sorted where the table of counts is small."""
+    if size > DENSE * len(cells):
+        return np.unique(cells, return_counts=True)
+    counts = np.bincount(cells, minlength=size)
+    occurring = np.flatnonzero(counts)
+    return occurring, counts[occurring]
 
 
 def _fleiss(

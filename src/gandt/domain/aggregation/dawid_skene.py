@@ -13,7 +13,6 @@ from gandt.domain.aggregation.model import (
     FitOptions,
     clamp_gold,
     class_prior,
-    expected_accuracy,
     shares,
     softmax,
 )
@@ -47,7 +46,7 @@ def fit_dawid_skene(votes: Votes, options: FitOptions) -> Fit:
         log_error, log_prior, counts = _estimate(sums, votes, posterior)
         new = _bound(posterior, counts, log_error, log_prior, sizes) / len(votes.item)
         converged, bound = new - bound < GAIN, new
-    right, given = expected_accuracy(posterior, votes)
+    right, given = sums.diagonal(counts), np.bincount(votes.worker, minlength=votes.workers)
     accuracy = np.where(given > 0, right / np.maximum(given, 1), np.nan)
     return Fit(posterior, accuracy, _confusion(sums, votes, log_error), iteration, converged)
 
@@ -58,8 +57,7 @@ def _estimate(
     """(f64[C, K] log errors, f64[K] log prior, f64[C, K] expected counts)."""
     counts = sums.over_items(posterior)
     clipped = np.maximum(counts, SMALLEST)
-    totals = np.zeros((votes.workers, votes.classes))
-    np.add.at(totals, sums.worker, clipped)
+    totals = sums.over_codes(clipped)
     prior = class_prior(posterior, votes, strength=0.0)
     return np.log(clipped / totals[sums.worker]), np.log(np.maximum(prior, 1e-300)), counts
 

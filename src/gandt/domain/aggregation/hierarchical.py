@@ -20,7 +20,7 @@ from gandt.domain.aggregation.model import (
     shares,
     softmax,
 )
-from gandt.domain.aggregation.one_coin import pooled_accuracy
+from gandt.domain.aggregation.one_coin import shrunk
 from gandt.domain.aggregation.votes import Votes
 
 STRENGTH = 4.0  # answers that the prior of a confusion column is worth; 2 to 8 are alike on 17 real sets
@@ -67,9 +67,9 @@ def _estimate(sums: CodeSums, votes: Votes, posterior: NDArray[np.float64]) -> _
     np.add.at(pooled, sums.label, counts)  # [K given, K true]
     np.fill_diagonal(pooled, 0.0)
     shape = pooled + 1.0 - np.eye(votes.classes)
-    given = np.zeros((votes.workers, votes.classes))
-    np.add.at(given, sums.worker, counts)
-    return _Estimate(pooled_accuracy(posterior, votes), shape / shape.sum(axis=0), counts, given)
+    given = sums.over_codes(counts)
+    accuracy = shrunk(sums.diagonal(counts), given.sum(axis=1))
+    return _Estimate(accuracy, shape / shape.sum(axis=0), counts, given)
 
 
 def _errors(estimate: _Estimate, sums: CodeSums) -> NDArray[np.float64]:

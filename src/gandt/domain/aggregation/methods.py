@@ -55,7 +55,7 @@ def _method(
     by_share: bool = False,
     filters: bool = False,
 ) -> Method:
-    return Method(MethodInfo(name, purpose, True, source), fit, fit_label, by_share, filters)
+    return Method(MethodInfo(name, purpose, True, source, fit is None), fit, fit_label, by_share, filters)
 
 
 METHODS: dict[str, Method] = {

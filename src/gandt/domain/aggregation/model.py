@@ -15,6 +15,7 @@ from gandt.domain.aggregation.votes import NO_GOLD, Votes
 
 SMALLEST = 1e-10
 """Probabilities are kept at least this far from 0 before a logarithm; crowd-kit's clip."""
+SHORT_ROW = 32
 
 
 def _no_check() -> None:
@@ -94,10 +95,21 @@ def clamp_gold(posterior: NDArray[np.float64], votes: Votes) -> NDArray[np.float
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """f64[I, K] log scores to probabilities, row by row, in place; large negative scores do no harm."""
-    scores -= scores.max(axis=1, keepdims=True)
+    scores -= _over_classes(np.maximum, scores)[:, None]
     np.exp(scores, out=scores)
-    scores /= scores.sum(axis=1, keepdims=True)
+    scores /= _over_classes(np.add, scores)[:, None]
     return scores
+
+
+def _over_classes(combine: np.ufunc, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """f64[I] of f64[I, K]; column by column, which is four times as fast as NumPy's reduction of short rows."""
+    classes = values.shape[1]
+    if not 0 < classes <= SHORT_ROW:
+        return np.asarray(combine.reduce(values, axis=1))
+    result = values[:, 0].copy()
+    for k in range(1, classes):
+        combine(result, values[:, k], out=result)
+    return result
 
 
 def class_prior(posterior: NDArray[np.float64], votes: Votes, strength: float = 1.0) -> NDArray[np.float64]:
@@ -113,7 +125,7 @@ def class_prior(posterior: NDArray[np.float64], votes: Votes, strength: float = 
 
 def expected_accuracy(posterior: NDArray[np.float64], votes: Votes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(f64[W] expected right votes, f64[W] votes) under the posterior."""
-    right = posterior[votes.item, votes.label]
+    right = posterior.ravel().take(votes.cells())
     return (
         weighted_count(votes.worker, right, votes.workers),
         np.bincount(votes.worker, minlength=votes.workers).astype(np.float64),
@@ -125,7 +137,7 @@ class CodeSums:
     """Sums over votes as two sparse-dense products; a code is a (worker, given class) pair that occurs.
 
     Attributes:
-        worker, label: i64[C] of each code.
+        worker, label: i64[C] of each code, ascending by worker, then label.
     """
 
     votes: Votes
@@ -151,6 +163,19 @@ class CodeSums:
         """f64[C, K]: expected number of votes of each code on items of each class."""
         result: NDArray[np.float64] = self._by_code @ posterior
         return result
+
+    def over_codes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """f64[W, K]: sum over a worker's codes of f64[C, K]."""
+        result = np.zeros((self.votes.workers, values.shape[1]))
+        if len(self.worker):
+            starts = np.flatnonzero(np.diff(self.worker, prepend=-1))
+            result[self.worker[starts]] = np.add.reduceat(values, starts, axis=0)
+        return result
+
+    def diagonal(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """f64[W]: expected right votes, from f64[C, K] expected counts."""
+        right = counts[np.arange(len(self.label)), self.label]
+        return weighted_count(self.worker, right, self.votes.workers)
 
     def over_votes(self, log_error: NDArray[np.float64]) -> NDArray[np.float64]:
         """f64[I, K]: sum over an item's votes of f64[C, K]."""

@@ -49,7 +49,11 @@ def fit_one_coin(votes: Votes, options: FitOptions) -> Fit:
 
 def pooled_accuracy(posterior: NDArray[np.float64], votes: Votes) -> NDArray[np.float64]:
     """f64[W] expected accuracy, shrunk to the crowd's."""
-    right, given = expected_accuracy(posterior, votes)
+    return shrunk(*expected_accuracy(posterior, votes))
+
+
+def shrunk(right: NDArray[np.float64], given: NDArray[np.float64]) -> NDArray[np.float64]:
+    """f64[W] share of right votes among those given, shrunk to the crowd's by `STRENGTH` votes."""
     crowd = (right.sum() + 1.0) / (given.sum() + 2.0)
     result: NDArray[np.float64] = (right + STRENGTH * crowd) / (given + STRENGTH)
     return result
@@ -64,6 +68,5 @@ def log_odds(accuracy: NDArray[np.float64], classes: int) -> NDArray[np.float64]
 
 def vote_scores(votes: Votes, weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """f64[I, K]: sum of f64[W] weights of the workers who gave each class."""
-    cells = votes.item.astype(np.int64) * votes.classes + votes.label
     size = votes.items * votes.classes
-    return weighted_count(cells, weight[votes.worker], size).reshape(votes.items, votes.classes)
+    return weighted_count(votes.cells(), weight[votes.worker], size).reshape(votes.items, votes.classes)

@@ -281,6 +281,7 @@ class MethodInfo:
     purpose: str
     multi_label: bool
     source: str
+    needs_multi_label: bool = False
 
 
 def json_number(value: float) -> Any:

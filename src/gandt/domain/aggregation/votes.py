@@ -46,10 +46,16 @@ class Votes:
         """I."""
         return len(self.item_ptr) - 1
 
+    def cells(self) -> NDArray[np.int64]:
+        """i64[V]: place of each vote's item and label in a flat [I, K] array."""
+        cells = self.item.astype(np.int64)
+        cells *= self.classes
+        cells += self.label
+        return cells
+
     def counts(self) -> NDArray[np.float64]:
         """f64[I, K] votes for each class."""
-        cells = self.item.astype(np.int64) * self.classes + self.label
-        counts = np.bincount(cells, minlength=self.items * self.classes)
+        counts = np.bincount(self.cells(), minlength=self.items * self.classes)
         return counts.reshape(self.items, self.classes).astype(np.float64)
 
     def sizes(self) -> NDArray[np.int64]:

@@ -27,8 +27,7 @@ def fit_wawa(votes: Votes, options: FitOptions) -> Fit:
     agreed = np.bincount(votes.worker, weights=credit[votes.item, votes.label], minlength=votes.workers)
     given = np.bincount(votes.worker, minlength=votes.workers)
     skill = np.where(given > 0, agreed / np.maximum(given, 1), np.nan)
-    cells = votes.item.astype(np.int64) * votes.classes + votes.label
-    weights = np.bincount(cells, weights=skill[votes.worker], minlength=share.size).reshape(share.shape)
+    weights = np.bincount(votes.cells(), weights=skill[votes.worker], minlength=share.size).reshape(share.shape)
     total = weights.sum(axis=1, keepdims=True)
     posterior = np.where(total > 0, weights / np.where(total > 0, total, 1.0), share)
     return Fit(clamp_gold(posterior, votes), accuracy=skill, iterations=1)
