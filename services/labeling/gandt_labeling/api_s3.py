@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gandt.domain import disk
 from gandt.domain.errors import (
     BackendUnavailable,
     GandtError,
@@ -156,6 +157,8 @@ def _etag(info: ObjectInfo) -> str:
 
 def _refusal(error: GandtError, bucket: str, key: str) -> Response:
     match error:
+        case _ if disk.is_disk_trouble(error):
+            status, code = 507, error.reason
         case NotFound():
             status, code = 404, "NoSuchKey"
         case Unimplemented():

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gandt.domain import disk
 from gandt.domain.errors import (
     AlreadyExists,
     BackendUnavailable,
@@ -71,6 +72,8 @@ def _create(web: Web, request: Json) -> Json:
 
 def _refusal(web: Web, operation: str, error: GandtError) -> Response:
     match error:
+        case _ if disk.is_disk_trouble(error):
+            return _error(507, error.reason, error.message)
         case AlreadyExists():
             return _error(400, "ResourceInUse", error.message)
         case NotFound():

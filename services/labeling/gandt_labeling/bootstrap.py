@@ -66,7 +66,9 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
     engine = Engine(Parts(database, objects, lambdas, pages, time, meter, limits))
     workers = Workers(database, time, tokens)
     web = Web(
-        jobs=LabelingJobs(database, time, tokens, Home(settings.region, settings.account), engine.wake),
+        jobs=LabelingJobs(
+            database, time, tokens, Home(settings.region, settings.account), engine.wake, engine.disk_trouble
+        ),
         leases=Leases(database, time, meter, limits.grace_seconds, engine.wake),
         workers=workers,
         tokens=tokens,

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gandt.domain import disk
 from gandt.domain.errors import (
     BackendUnavailable,
     GandtError,
@@ -128,9 +129,11 @@ def error_response(error: GandtError, headers: Mapping[str, str] | None = None) 
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     if error.reason == "BODY_TOO_LARGE":
         status = 413
+    if disk.is_disk_trouble(error):
+        status = 507  # not the answer's fault: the page keeps it and sends it again
     body = {"error": {"reason": error.reason, "message": error.message, "fix": error.fix}}
     extra = dict(headers or {})
-    if status in (429, 503):
+    if status in (429, 503, 507):
         extra["Retry-After"] = "2"
     return json_response(body, status, extra)
 

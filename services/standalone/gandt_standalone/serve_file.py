@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gandt.domain import disk
 from gandt.domain.errors import GandtError, WrongState
 
 STATE_DIR = ".gandt"
@@ -45,12 +46,20 @@ def path_of(project: Path) -> Path:
 
 
 def write(project: Path, info: ServeInfo) -> None:
-    """Replaces the file in one step, readable by its owner only."""
+    """Replaces the file in one step, readable by its owner only.
+
+    Raises:
+        WrongState: the disk is full or read-only.
+    """
     path = path_of(project)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
-    temporary.chmod(0o600)
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+        temporary.chmod(0o600)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk.unwritable(error, str(path)) from error
 
 
 def remove(project: Path, pid: int) -> None:

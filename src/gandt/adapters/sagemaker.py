@@ -13,6 +13,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
+from gandt.domain import disk
 from gandt.domain.errors import (
     AlreadyExists,
     BackendUnavailable,
@@ -21,6 +22,7 @@ from gandt.domain.errors import (
     Overloaded,
     PermissionDenied,
     Unauthenticated,
+    WrongState,
 )
 from gandt.domain.labeling.jobs import BackendState, BackendStatus, JobRequest
 
@@ -229,6 +231,9 @@ def _from_code(code: str, response: Any, message: str, operation: str, job_name:
     said = f"{operation} of {job_name} was answered by {where} with {code}: {message}"
     if code in ("ResourceInUse", "ResourceInUseException"):
         return AlreadyExists(said, kind="labeling job", id=job_name, reason="JOB_NAME_TAKEN")
+    if code in disk.REASONS:  # our labeling service: it names the file, and somebody has to make space
+        state = "full" if code == disk.FULL else "read-only"
+        return WrongState(message, kind="disk", id=where, state=state, reason=code, fix=disk.FIX[code])
     if code in THROTTLED:
         return Overloaded(said, reason="THROTTLED", retry_after_seconds=5)
     if code in ("ResourceLimitExceeded", "ResourceLimitExceededException"):

@@ -15,11 +15,12 @@ from sqlalchemy import func, select, update
 from gandt.adapters.sql_jobs_answers import AnswerRows
 from gandt.adapters.sql_jobs_campaigns import CampaignRows
 from gandt.adapters.sql_jobs_catalog import CatalogRows
-from gandt.adapters.sql_jobs_engine import to_micros, unwritable
+from gandt.adapters.sql_jobs_engine import to_micros
 from gandt.adapters.sql_jobs_labeling import LabelingRows
 from gandt.adapters.sql_jobs_labels import LabelRows
 from gandt.adapters.sql_jobs_rounds import RoundRows
 from gandt.adapters.sql_jobs_schema import embedding_jobs, embedding_rejects, leases
+from gandt.domain import disk
 from gandt.domain.catalog import EmbeddingJob, EmbeddingState, RejectedFile
 from gandt.domain.errors import NotFound
 
@@ -33,7 +34,8 @@ class SqlJobs(CatalogRows, CampaignRows, RoundRows, LabelingRows, AnswerRows, La
         url: `sqlite:///path/controller.db` or `postgresql+psycopg://user@host/name`.
 
     Raises:
-        BackendUnavailable: the database does not answer, is read-only or full.
+        BackendUnavailable: the database does not answer, or its server is read-only.
+        WrongState: its disk is full or read-only.
         CorruptData: the file is no database.
     """
 
@@ -83,7 +85,7 @@ class SqlJobs(CatalogRows, CampaignRows, RoundRows, LabelingRows, AnswerRows, La
         try:
             file = path.open("a")
         except OSError as error:
-            raise unwritable(path, error) from error
+            raise disk.unwritable(error, f"the file {path} of the job store") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

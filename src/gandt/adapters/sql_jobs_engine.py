@@ -7,7 +7,6 @@ become domain errors here.
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,8 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
-from gandt.domain.errors import BackendUnavailable, CorruptData, GandtError, Overloaded, WrongState
+from gandt.domain import disk
+from gandt.domain.errors import BackendUnavailable, CorruptData, GandtError, Overloaded
 
 BUSY_SECONDS = 30
 HEAD = "0001"  # newest revision in sql_jobs_migrations/versions
@@ -52,8 +52,8 @@ def _as_domain_error(error: DBAPIError, where: str) -> GandtError:
             retry_after_seconds=2,
             fix="wait for it, or end the other process",
         )
-    if isinstance(error.orig, sqlite3.Error) and (disk_error := _disk_error(words, where)):
-        return disk_error
+    if isinstance(error.orig, sqlite3.Error) and (full := disk.of_sqlite(words, f"the job store {where}")):
+        return full
     if "read-only" in words:
         return BackendUnavailable(
             f"the job store {where} cannot be written: it is read-only",
@@ -65,41 +65,6 @@ def _as_domain_error(error: DBAPIError, where: str) -> GandtError:
         return CorruptData(f"the job store {where} is damaged: {error.orig}", kind="job store", id=where)
     return BackendUnavailable(
         f"the job store {where} does not answer: {error.orig}", backend="job store", reason="STORE_UNAVAILABLE"
-    )
-
-
-def _disk_error(words: str, where: str) -> WrongState | None:
-    """The error for what SQLite says about a file that it cannot write; None when it is about something else."""
-    if "unable to open database file" in words or "readonly database" in words:
-        return _not_now(
-            f"the job store {where} cannot be written: it or its folder is read-only or gone",
-            where,
-            "DISK_READ_ONLY",
-            "make the file and its folder writable; nothing acknowledged is lost",
-        )
-    if "disk is full" in words or "disk i/o error" in words:
-        return _not_now(
-            f"the job store {where} cannot be written: the disk is full or failing",
-            where,
-            "DISK_FULL",
-            "free some space; nothing acknowledged is lost",
-        )
-    return None
-
-
-def _not_now(message: str, where: str, reason: str, fix: str) -> WrongState:
-    """The store answers, but its disk must change first; loops wait for that as for any wrong state."""
-    return WrongState(message, kind="job store", id=where, state="not writable", reason=reason, fix=fix)
-
-
-def unwritable(path: Path, error: OSError) -> WrongState:
-    """The error for a folder or file of the store that cannot be made."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return _not_now(
-        f"the job store cannot write {path}: {error.strerror}",
-        str(path),
-        "DISK_FULL" if full else "DISK_READ_ONLY",
-        "free some space" if full else "make the folder writable",
     )
 
 
@@ -180,7 +145,7 @@ def _engine(url: str) -> Engine:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritable(Path(path).parent, error) from error
+            raise disk.unwritable(error, f"the folder {Path(path).parent} of the job store") from error
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")

@@ -228,8 +228,6 @@ def _label(
     shown: set[tuple[str, str]] = set()
 
     def on_change(now: Campaign, newest: Round | None) -> None:
-        if workers is not None:
-            workers.check()
         clock.enter(_stage(newest))
         if now.message and not now.state.is_final and ("", now.message) not in shown:
             shown.add(("", now.message))
@@ -245,7 +243,8 @@ def _label(
                 )
 
     try:
-        return steps.follow(client, campaign.campaign_id, on_change)
+        check = workers.check if workers is not None else lambda: None
+        return steps.follow(client, campaign.campaign_id, on_change, check)
     finally:
         ended.set()
         if workers is not None:

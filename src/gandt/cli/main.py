@@ -20,6 +20,7 @@ from pathlib import Path
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
 from gandt.cli.output import Output
+from gandt.domain import disk
 from gandt.domain.errors import GandtError, InvalidInput
 
 VERBS = {
@@ -155,6 +156,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  so that the interpreter's own flush cannot fail
         return exit_codes.DONE
+    except OSError as error:
+        full = disk.of_os_error(error, str(error.filename or f"a file of gandt {verb}"))
+        if full is None:
+            return _internal(error, out, "--verbose" in rest or "-v" in rest)
+        out.error(full)
+        return exit_codes.exit_code(full)
     except Exception as error:  # noqa: BLE001  the last line of defence: a user never sees a traceback
         return _internal(error, out, "--verbose" in rest or "-v" in rest)
 

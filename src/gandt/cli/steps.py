@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -165,14 +167,53 @@ def import_labels(
 
 
 def follow(
-    client: JobControllerClient, campaign_id: str, on_change: Callable[[Campaign, Round | None], None]
+    client: JobControllerClient,
+    campaign_id: str,
+    on_change: Callable[[Campaign, Round | None], None],
+    check: Callable[[], None] = lambda: None,
 ) -> Campaign:
-    """Watches a campaign until it ends, or until it waits for single steps or is paused; returns it as it is then."""
+    """Watches a campaign until it ends, or until it waits for single steps or is paused; returns it as it is then.
+
+    Args:
+        check: called all the time, also while nothing changes; what it raises ends the watch.
+    Raises:
+        GandtError: the controller does not answer, or the campaign waits for a disk that somebody has to mend.
+    """
     from gandt.domain.labeling.campaigns import CampaignState
 
     campaign = client.get_campaign(campaign_id)
-    for campaign, newest in client.watch_campaign(campaign_id):
+    for campaign, newest in _changes(client, campaign_id, check):
         on_change(campaign, newest)
         if campaign.state in (CampaignState.PAUSED, CampaignState.MANUAL):
             break
     return campaign
+
+
+def _changes(
+    client: JobControllerClient, campaign_id: str, check: Callable[[], None]
+) -> Iterator[tuple[Campaign, Round | None]]:
+    """What `watch_campaign` gives, with `check` called in between: the stream waits as long as nothing changes."""
+    found: queue.SimpleQueue[tuple[Campaign, Round | None] | GandtError | None] = queue.SimpleQueue()
+
+    def watch() -> None:
+        try:
+            for change in client.watch_campaign(campaign_id):
+                found.put(change)
+        except GandtError as error:
+            found.put(error)
+        else:
+            found.put(None)
+
+    # A watch that is given up ends with the command's channel.
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+    while True:
+        check()
+        try:
+            change = found.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            continue
+        if change is None:
+            return
+        if isinstance(change, GandtError):
+            raise change
+        yield change

@@ -17,6 +17,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from gandt.domain import disk
 from gandt.domain.errors import (
     BackendUnavailable,
     GandtError,
@@ -36,6 +37,7 @@ _BY_STATUS: dict[int, type[GandtError]] = {
     409: WrongState,
     410: WrongState,
     429: Overloaded,
+    507: WrongState,
 }
 
 
@@ -309,7 +311,9 @@ def _one_page(worker: SimWorker, client: PortalClient, truth: Mapping[str, Seque
     seconds = sum(float(value) for name, value in form.items() if name.startswith("ms-")) / 1000
     try:
         client.submit(lease.lease_id, form, seconds)
-    except WrongState:
+    except WrongState as error:
+        if disk.is_disk_trouble(error):
+            raise
         work.refused[worker.name] = work.refused.get(worker.name, 0) + 1
         return True
     work.pages[worker.name] += 1

@@ -13,6 +13,10 @@ class EmbeddingJobs(Protocol):
         """Begin a job, or go on with it; nothing happens when it is at work already."""
         ...
 
+    def unsaid_failure(self, embedding_job_id: str) -> str:
+        """Why a job failed that the store still calls running, because it could not be written; "" otherwise."""
+        ...
+
     def close(self) -> None:
         """Stop after the block at work; what is left goes on with the next `start`."""
         ...

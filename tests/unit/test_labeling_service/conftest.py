@@ -72,7 +72,7 @@ class Bench:
             self.limits,
         )
         self.engine = Engine(parts)
-        self.jobs = LabelingJobs(self.database, self.time, tokens, Home(), self.engine.wake)
+        self.jobs = LabelingJobs(self.database, self.time, tokens, Home(), self.engine.wake, self.engine.disk_trouble)
         self.leases = Leases(self.database, self.time, self.meter, self.limits.grace_seconds, self.engine.wake)
         self.workers = Workers(self.database, self.time, tokens)
 

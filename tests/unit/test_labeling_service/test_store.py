@@ -15,7 +15,7 @@ from gandt_labeling.store.schema import METADATA, workers
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.exc import IntegrityError
 
-from gandt.domain.errors import BackendUnavailable
+from gandt.domain.errors import WrongState
 
 
 def insert(name: str) -> Any:
@@ -87,7 +87,35 @@ def test_writers_that_meet_share_a_commit_and_fail_alone(bench: Any) -> None:
 
 def test_a_database_that_cannot_be_opened_is_told_plainly(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/missing/labeling.db")
-    with pytest.raises(BackendUnavailable, match="unable to open"):
+    with pytest.raises(
+        WrongState, match=r"missing/labeling.db cannot be written: it or its folder is read-only or gone"
+    ):
         database.migrate()
-    with pytest.raises(BackendUnavailable):
+    with pytest.raises(WrongState) as caught:
         database.write(insert("a"))
+    assert caught.value.reason == "DISK_READ_ONLY"
+
+
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_a_full_disk_is_named_keeps_what_was_acknowledged_and_can_be_mended(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "labeling.db"
+    database = Database(f"sqlite:///{path}")
+    database.write(lambda c: c.exec_driver_sql("CREATE TABLE kept (name TEXT)"))
+    database.write(lambda c: c.exec_driver_sql("INSERT INTO kept VALUES ('before')"))
+    pages = 2
+
+    def grow(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+        for _ in range(5000):
+            connection.exec_driver_sql(f"INSERT INTO kept VALUES (randomblob({size}))")
+
+    with pytest.raises(WrongState, match=f"labeling database {path} cannot be written: the disk is full") as caught:
+        database.write(grow)
+    assert caught.value.reason == "DISK_FULL"
+    pages = 1_000_000
+    database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000"))
+    database.write(lambda c: c.exec_driver_sql("INSERT INTO kept VALUES ('after')"))
+    with database.read() as connection:
+        rows = connection.exec_driver_sql("SELECT name FROM kept").scalars().all()
+    assert rows == ["before", "after"]
+    database.close()

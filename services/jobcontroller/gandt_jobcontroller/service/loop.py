@@ -7,15 +7,18 @@ import logging
 import threading
 from dataclasses import replace
 
+from gandt.domain.disk import is_disk_trouble
 from gandt.domain.errors import GandtError
 from gandt.domain.labeling.campaigns import Campaign, CampaignState
 from gandt.domain.labeling.jobs import JobState
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.reconcile import close_campaign, is_passing, take_step
+from gandt_jobcontroller.service.troubles import EVERY_CAMPAIGN
 
 LEASE = "loop"
 LEASE_SECONDS = 15.0
 LONGEST_WAIT_SECONDS = 60.0
+LONGEST_DISK_WAIT_SECONDS = 5.0  # a try costs little, and people wait for it after they have made space
 MICROS = 1_000_000
 WAITING = "waiting: "
 _log = logging.getLogger(__name__)
@@ -60,12 +63,15 @@ class Loop:
     def run_once(self) -> int:
         """One pass over all open campaigns; returns how many actions changed something. 0 when another leads."""
         parts = self._parts
-        if not parts.store.take_lease(LEASE, self._holder, parts.clock.now(), LEASE_SECONDS):
+        is_leader = parts.store.take_lease(LEASE, self._holder, parts.clock.now(), LEASE_SECONDS)
+        campaigns = parts.store.open_campaigns() if is_leader else []
+        parts.troubles.clear(EVERY_CAMPAIGN)
+        if not is_leader:
             return 0
         polls = parts.clock.monotonic() >= self._next_poll
         if polls:
             self._next_poll = parts.clock.monotonic() + self._poll_seconds
-        changed = sum(self._step(campaign_id, polls) for campaign_id in parts.store.open_campaigns())
+        changed = sum(self._step(campaign_id, polls) for campaign_id in campaigns)
         if changed or polls:
             report(parts)
         return changed
@@ -76,26 +82,39 @@ class Loop:
             return 0
         try:
             changed = take_step(self._parts, campaign_id, polls)
+            # Between two polls a step may have tried nothing that needs the disk.
+            mended = (changed or polls) and self._parts.troubles.of(campaign_id) is not None
+            if (changed or mended) and campaign_id in self._waits:
+                self._parts.store.change_campaign(campaign_id, _no_longer_waiting, self._parts.clock.now())
         except GandtError as error:
             return self._stumble(campaign_id, error, last_wait)
-        if changed and self._waits.pop(campaign_id, None) is not None:
-            self._parts.store.change_campaign(campaign_id, _no_longer_waiting, self._parts.clock.now())
+        if mended:
+            _log.info("campaign %s goes on: the disk can be written again", campaign_id)
+            self._parts.troubles.clear(campaign_id)
+        if changed or mended:
+            self._waits.pop(campaign_id, None)
         return changed
 
     def _stumble(self, campaign_id: str, error: GandtError, last_wait: float) -> int:
         """Wait and say why, or give the campaign up where waiting cannot help."""
-        parts = self._parts
-        _log.warning("campaign %s: %s", campaign_id, error)
-        if not is_passing(error):
-            close_campaign(parts, campaign_id, CampaignState.FAILED, str(error))
-            return 1
-        wait = min(LONGEST_WAIT_SECONDS, max(1.0, last_wait * 2))
-        self._waits[campaign_id] = (parts.clock.monotonic() + wait, wait)
-
-        def waiting(now: Campaign) -> Campaign:
-            return now if now.state.is_final else replace(now, message=f"{WAITING}{error}")
-
-        parts.store.change_campaign(campaign_id, waiting, parts.clock.now())
+        parts, now = self._parts, self._parts.clock.monotonic()
+        try:
+            if not is_passing(error):
+                _log.warning("campaign %s: %s", campaign_id, error, extra={"reason": error.reason})
+                close_campaign(parts, campaign_id, CampaignState.FAILED, str(error))
+                return 1
+            parts.store.change_campaign(campaign_id, lambda now: _waiting(now, error), parts.clock.now())
+        except GandtError as unsaid:  # nobody can be told but from memory
+            if not is_disk_trouble(unsaid):
+                raise
+            error = unsaid if not is_disk_trouble(error) else error
+        on_disk = is_disk_trouble(error)
+        if not on_disk:
+            parts.troubles.clear(campaign_id)
+        if not on_disk or parts.troubles.note(campaign_id, error, now):  # a full disk says the same again and again
+            _log.warning("campaign %s waits: %s", campaign_id, error, extra={"reason": error.reason})
+        wait = min(LONGEST_DISK_WAIT_SECONDS if on_disk else LONGEST_WAIT_SECONDS, max(1.0, last_wait * 2))
+        self._waits[campaign_id] = (now + wait, wait)
         return 0
 
     def _run(self) -> None:
@@ -104,13 +123,19 @@ class Loop:
             try:
                 busy = self.run_once() > 0
             except GandtError as error:
-                _log.warning("the loop could not look at its campaigns: %s", error)
+                clock, on_disk = self._parts.clock, is_disk_trouble(error)
+                if not on_disk or self._parts.troubles.note(EVERY_CAMPAIGN, error, clock.monotonic()):
+                    _log.warning("the loop could not look at its campaigns: %s", error, extra={"reason": error.reason})
                 busy = False
             except Exception:  # noqa: BLE001  # the thread must outlive a bug, and the log must show it
                 _log.exception("the loop stumbled")
                 busy = False
             if not busy:
                 self._wake.wait(self._poll_seconds)
+
+
+def _waiting(now: Campaign, error: GandtError) -> Campaign:
+    return now if now.state.is_final else replace(now, message=f"{WAITING}{error}")
 
 
 def _no_longer_waiting(now: Campaign) -> Campaign:

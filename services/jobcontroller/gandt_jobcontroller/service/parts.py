@@ -16,6 +16,7 @@ from gandt.ports.meter import Meter, Metric
 from gandt.ports.object_store import ObjectStore
 from gandt_jobcontroller.service.peers import Peers
 from gandt_jobcontroller.service.places import Places
+from gandt_jobcontroller.service.troubles import Troubles
 
 METRICS = (
     Metric("gandt_jobs", "gauge", "Labeling jobs by state.", ("state",)),
@@ -39,6 +40,7 @@ class Parts:
         work_url: gives the page where people label; "" when the backend has none.
         new_id: gives a fresh id that starts with a prefix.
         step: held while a step of any campaign is taken, so that a call and the loop never take the same one.
+        troubles: what campaigns wait for that somebody has to mend.
         checkpoint: called with a name between a step's effects; tests stop the controller there.
     """
 
@@ -55,4 +57,5 @@ class Parts:
     work_url: Callable[[], str]
     new_id: Callable[[str], str]
     step: threading.RLock = field(default_factory=threading.RLock)
+    troubles: Troubles = field(default_factory=Troubles)
     checkpoint: Callable[[str], None] = _go_on

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gandt.domain.disk import is_disk_trouble
 from gandt.domain.errors import (
     BackendUnavailable,
     Conflict,
@@ -153,7 +154,6 @@ def _is_too_early(parts: Parts, job: LabelingJob, action: loop.Action) -> bool:
 
 
 def is_passing(error: GandtError) -> bool:
-    """Whether a later try may succeed without anybody's help."""
-    return isinstance(
-        error, BackendUnavailable | Conflict | DeadlineExceeded | Overloaded | Unauthenticated | WrongState
-    )
+    """Whether a later try of the same may succeed."""
+    passing = BackendUnavailable | Conflict | DeadlineExceeded | Overloaded | Unauthenticated | WrongState
+    return isinstance(error, passing) or is_disk_trouble(error)

@@ -8,6 +8,7 @@ import threading
 
 from sqlalchemy import func, select
 
+from gandt.domain import disk
 from gandt.domain.errors import GandtError
 from gandt_labeling.service.closing import close_tasks, expire_leases
 from gandt_labeling.service.consolidation import consolidate
@@ -36,7 +37,7 @@ class Engine:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._levels_at = float("-inf")
-        self._troubles: dict[str, str] = {}  # what was last logged of each job that waits; "" is the engine itself
+        self._troubles: dict[str, GandtError] = {}  # what each job waits for; "" is the engine itself
 
     def wake(self) -> None:
         """Something changed: tick soon."""
@@ -59,6 +60,11 @@ class Engine:
             self._thread.join()
             self._thread = None
 
+    def disk_trouble(self, name: str) -> GandtError | None:
+        """The full or read-only disk that a job waits for; None when it waits for nothing of that kind."""
+        found = self._troubles.get(name) or self._troubles.get("")
+        return found if found is not None and disk.is_disk_trouble(found) else None
+
     def tick(self) -> float:
         """Move every live job once.
 
@@ -66,15 +72,15 @@ class Engine:
             Seconds until there is something to do without a wake; 0 when this tick changed something.
         """
         changed = self._parts.database.write(lambda c: expire_leases(c, self._parts.time.now())) > 0
-        troubles: dict[str, str] = {}
+        troubles: dict[str, GandtError] = {}
         for job in self._parts.jobs_in(LIVE_JOBS):
             if self._stopped.is_set():
                 break
             try:
                 changed |= self._advance(job)
             except GandtError as error:  # one job's trouble must not hold up the others
-                troubles[job.spec.name] = str(error)
-                if self._troubles.get(job.spec.name) != str(error):  # a full disk says the same every 2 s
+                troubles[job.spec.name] = error
+                if str(self._troubles.get(job.spec.name)) != str(error):  # a full disk says the same every 2 s
                     _log.warning("job %s waits: %s", job.spec.name, error, extra={"reason": error.reason})
         self._troubles = troubles
         self._report_levels()
@@ -102,9 +108,9 @@ class Engine:
             try:
                 wait = self.tick()
             except GandtError as error:
-                if self._troubles.get("") != str(error):
+                if str(self._troubles.get("")) != str(error):
                     _log.error("the engine waits: %s", error, extra={"reason": error.reason})
-                self._troubles[""] = str(error)
+                self._troubles = {**self._troubles, "": error}
                 wait = RETRY_SECONDS
             except Exception:  # noqa: BLE001 - logged with its trace; the jobs of other people go on
                 _log.exception("the engine met a bug; it goes on with the next tick")

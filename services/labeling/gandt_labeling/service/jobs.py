@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
 
-from gandt.domain.errors import AlreadyExists, InvalidInput, NotFound, Unauthenticated, WrongState
+from gandt.domain.errors import AlreadyExists, GandtError, InvalidInput, NotFound, Unauthenticated, WrongState
 from gandt_labeling.service.spec import CAMPAIGN_TAG, Job, Json, job_of
 from gandt_labeling.service.steady_clock import SteadyClock
 from gandt_labeling.service.tokens import Tokens
@@ -44,16 +44,24 @@ class LabelingJobs:
 
     Args:
         wake: tells the engine that there is something to do.
+        disk_trouble: the full or read-only disk that a job of this name waits for, if any.
     """
 
     def __init__(
-        self, database: Database, time: SteadyClock, tokens: Tokens, home: Home, wake: Callable[[], None]
+        self,
+        database: Database,
+        time: SteadyClock,
+        tokens: Tokens,
+        home: Home,
+        wake: Callable[[], None],
+        disk_trouble: Callable[[str], GandtError | None],
     ) -> None:
         self._database = database
         self._time = time
         self._tokens = tokens
         self._home = home
         self._wake = wake
+        self._disk_trouble = disk_trouble
 
     def create(self, request: Mapping[str, Any]) -> Json:
         """CreateLabelingJob.
@@ -92,9 +100,13 @@ class LabelingJobs:
 
         Raises:
             NotFound: no job has that name.
+            WrongState: the job waits until a disk has space or can be written again; a caller must not poll for ever.
         """
         with self._database.read() as connection:
             job = _by_name(connection, name)
+            trouble = self._disk_trouble(job.spec.name)
+            if trouble is not None and job.status not in TERMINAL_JOBS:
+                raise trouble
             counters = _counters(connection, [job.job_id])[job.job_id]
         answer = {
             "LabelingJobStatus": job.status,

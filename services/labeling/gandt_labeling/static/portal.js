@@ -60,7 +60,13 @@
           banner("");
           throw error;
         }
-        banner("No connection to the service. Your answers are kept on this device and sent as soon as it is back.");
+        const full = error instanceof Refused && error.reason.startsWith("DISK_");
+        banner(
+          full
+            ? "The service cannot save anything now: its disk is full. Please tell whoever runs it. Your answers are " +
+                "kept on this device and sent as soon as there is space."
+            : "No connection to the service. Your answers are kept on this device and sent as soon as it is back.",
+        );
         await Promise.race([wait(pause), new Promise((resolve) => addEventListener("online", resolve, { once: true }))]);
       }
     }

@@ -17,7 +17,8 @@ from typing import Any, Generic, TypeVar, cast
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from gandt.domain.errors import BackendUnavailable
+from gandt.domain import disk
+from gandt.domain.errors import BackendUnavailable, GandtError
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -42,6 +43,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
+        self._where = self._engine.url.render_as_string(hide_password=True).removeprefix("sqlite:///")
         self._queue: list[_Pending[Any]] = []
         self._queue_guard = threading.Lock()
         self._commit_lock = threading.Lock()
@@ -50,7 +52,8 @@ class Database:
         """Bring the tables to the newest version; does nothing on a current database.
 
         Raises:
-            BackendUnavailable: the database does not answer, or its file cannot be written.
+            BackendUnavailable: the database does not answer.
+            WrongState: its disk is full or read-only.
         """
         from alembic import command
         from alembic.config import Config
@@ -63,7 +66,7 @@ class Database:
                 command.upgrade(config, "head")
                 connection.commit()
         except OperationalError as error:
-            raise _unavailable(error) from error
+            raise self._translated(error) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -72,7 +75,7 @@ class Database:
             with self._engine.connect() as connection:
                 yield connection
         except OperationalError as error:
-            raise _unavailable(error) from error
+            raise self._translated(error) from error
 
     def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its value after the commit.
@@ -82,7 +85,8 @@ class Database:
 
         Raises:
             GandtError: what `work` raised; its changes are undone.
-            BackendUnavailable: the database refused the commit (disk full, connection lost); nothing was kept.
+            WrongState: the disk is full or read-only; nothing was kept.
+            BackendUnavailable: the database refused the commit (connection lost); nothing was kept.
         """
         mine = _Pending(work)
         with self._queue_guard:
@@ -100,19 +104,37 @@ class Database:
         """Close all connections."""
         self._engine.dispose()
 
+    def _translated(self, error: DBAPIError) -> GandtError:
+        said = str(error.orig)
+        on_disk = self._engine.dialect.name == "sqlite"
+        trouble = disk.of_sqlite(said, f"the labeling database {self._where}") if on_disk else None
+        return trouble or BackendUnavailable(
+            f"the labeling database {self._where} does not take this: {said}",
+            backend="sql",
+            reason="DATABASE_UNAVAILABLE",
+            fix="check GANDT_LABELING__DATABASE_URL and that its server answers",
+        )
+
     def _commit(self, group: list[_Pending[Any]]) -> None:
+        cause: OperationalError | None = None
         try:
             with self._engine.connect().execution_options(gandt_write=True) as connection, connection.begin():
                 for pending in group:
                     try:
                         with connection.begin_nested():
-                            pending.value = pending.work(connection)
+                            try:
+                                pending.value = pending.work(connection)
+                            except OperationalError as error:
+                                cause = error
+                                raise
                     except OperationalError:
                         raise  # the disk or the server: nobody in the group can be kept
                     except Exception as error:  # noqa: BLE001 - handed to the caller of write(), who raises it
                         pending.error = error
         except BaseException as error:
-            failure = _unavailable(error) if isinstance(error, DBAPIError) else error
+            if isinstance(error, OperationalError) and cause is not None:
+                error = cause  # a full SQLite undoes the transaction itself, and then misses the savepoint
+            failure = self._translated(error) if isinstance(error, DBAPIError) else error
             if failure is not error:
                 failure.__cause__ = error
             for pending in group:
@@ -144,12 +166,3 @@ def _engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
-
-
-def _unavailable(error: DBAPIError) -> BackendUnavailable:
-    return BackendUnavailable(
-        f"the labeling database does not take this: {error.orig}",
-        backend="sql",
-        reason="DATABASE_UNAVAILABLE",
-        fix="check GANDT_LABELING__DATABASE_URL, the disk and the file's permissions",
-    )
