@@ -286,6 +286,24 @@ def test_answers_are_kept_once(store: JobStore) -> None:
     assert store.list_quarantine(["j1"]) == [entry]
 
 
+def test_earlier_rounds_are_tallied_without_what_an_expert_decided(store: JobStore) -> None:
+    with_round(store)
+    store.record_intent(a_job(cost=0), GROUP, PAGES, "")
+    store.settle_job(a_job(state=JobState.SETTLED), {"b": 1}, NOW)
+    store.add_answers("c1", [Answer("a", "w1", ("cat",), job="j1"), Answer("b", "w1", ("cat",), job="j0")])
+    assert store.earlier_tallies("r1") == []
+    store.change_round("r1", lambda now: replace(now, state=RoundState.AGGREGATED, pending=()), NOW)
+    store.create_round(replace(a_round(), round_id="r2", number=2), [Pick("d", 1)], "")
+    again = replace(a_job("j2", state=JobState.INTENT), round_id="r2")
+    store.record_intent(again, GROUP, {"b": "p-0", "d": "p-0"}, "")
+    store.settle_job(replace(again, state=JobState.SETTLED), {"b": 1, "d": 1}, NOW)
+    store.add_answers("c1", [Answer("a", "w2", ("dog",), job="j2")])
+    assert store.tallies("r2") == [Tally("d", failed_pages=1)]
+    assert store.earlier_tallies("r2") == [Tally("a", 2, 2), Tally("b", 1, 1, failed_pages=2)]
+    store.put_reviews("c1", [KnownLabel("a", ("cat",))], "me", {"cat"}, NOW)
+    assert [tally.image_id for tally in store.earlier_tallies("r2")] == ["b"]
+
+
 def test_labels_are_replaced_and_reviews_stay(store: JobStore) -> None:
     with_round(store)
     store.put_known_labels(LabelKind.SEED, [KnownLabel("s", ("dog",)), KnownLabel("a", ("dog",))])

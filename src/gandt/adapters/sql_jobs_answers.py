@@ -12,7 +12,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, case, delete, func, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
 
 from gandt.adapters.sql_jobs_engine import SqlStore, from_micros, to_micros
 from gandt.adapters.sql_jobs_schema import (
@@ -23,6 +36,8 @@ from gandt.adapters.sql_jobs_schema import (
     jobs,
     picks,
     quarantine,
+    reviews,
+    rounds,
     workers,
 )
 from gandt.domain.catalog import QuarantinedAnswer, WorkerRecord
@@ -116,29 +131,47 @@ class AnswerRows(SqlStore):
 
     def tallies(self, round_id: str) -> list[Tally]:
         """How often each image of a round was answered and how often its page failed, in rank order."""
+        return self._tallies(round_id, picks.c.round_id == round_id)
+
+    def earlier_tallies(self, round_id: str) -> list[Tally]:
+        """The same of all rounds before it in its campaign, oldest first; without images that an expert decided."""
+        this = rounds.alias()
+        number = select(this.c.number).where(this.c.round_id == round_id).scalar_subquery()
+        decided = select(reviews.c.image_id).where(reviews.c.campaign_id == _campaign_of(round_id))
+        return self._tallies(round_id, rounds.c.number < number, picks.c.image_id.not_in(decided))
+
+    def _tallies(self, round_id: str, *which: ColumnElement[bool]) -> list[Tally]:
+        """Tallies of picks of the round's campaign, by round and rank.
+
+        Args:
+            which: conditions on `picks` and `rounds`.
+        """
+        campaign = _campaign_of(round_id)
         given = (
             select(
-                answers.c.campaign_id,
                 answers.c.image_id,
                 func.count().label("answers"),
                 func.sum(case((answers.c.state == AnswerState.ANSWERED.value, 1), else_=0)).label("votes"),
             )
-            .group_by(answers.c.campaign_id, answers.c.image_id)
+            .where(answers.c.campaign_id == campaign)
+            .group_by(answers.c.image_id)
             .subquery()
         )
         failed = (
             select(job_images.c.image_id, func.sum(job_images.c.failed).label("failed"))
             .select_from(job_images.join(jobs, jobs.c.job_name == job_images.c.job_name))
-            .where(jobs.c.round_id == round_id)
+            .where(jobs.c.campaign_id == campaign)
             .group_by(job_images.c.image_id)
             .subquery()
         )
-        same = and_(given.c.campaign_id == picks.c.campaign_id, given.c.image_id == picks.c.image_id)
+        joined = picks.join(rounds, rounds.c.round_id == picks.c.round_id)
+        for part in (given, failed):
+            joined = joined.outerjoin(part, part.c.image_id == picks.c.image_id)
         query = (
             select(picks.c.image_id, given.c.answers, given.c.votes, failed.c.failed)
-            .select_from(picks.outerjoin(given, same).outerjoin(failed, failed.c.image_id == picks.c.image_id))
-            .where(picks.c.round_id == round_id)
-            .order_by(picks.c.rank, picks.c.image_id)
+            .select_from(joined)
+            .where(picks.c.campaign_id == campaign, *which)
+            .order_by(rounds.c.number, picks.c.rank, picks.c.image_id)
         )
         with self.read() as connection:
             return [
@@ -176,6 +209,11 @@ class AnswerRows(SqlStore):
         is_open = select(jobs.c.sequence).where(jobs.c.state.not_in(("settled", "refused"))).exists()
         with self.write() as connection:
             connection.execute(delete(forgotten).where(~is_open))
+
+
+def _campaign_of(round_id: str) -> ScalarSelect[str]:
+    this = rounds.alias()
+    return select(this.c.campaign_id).where(this.c.round_id == round_id).scalar_subquery()
 
 
 def _worker_hash(worker_id: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 # accuracy of each honest worker, from careful to careless, and one who presses any button
-ACCURACIES = (0.98, 0.97, 0.96, 0.95, 0.93, 0.90, 0.85)
+ACCURACIES = (0.98, 0.96, 0.95, 0.93, 0.90, 0.85, 0.75)
 
 
 def crowd(seed: int) -> list[SimWorker]:

@@ -47,6 +47,10 @@ class AnswerStore(Protocol):
         """How often each image of a round was answered and how often its page failed, in rank order."""
         ...
 
+    def earlier_tallies(self, round_id: str) -> list[Tally]:
+        """The same of all rounds before it in its campaign, oldest first; without images that an expert decided."""
+        ...
+
     def list_workers(self, campaign_id: str, after_id: str, limit: int) -> list[WorkerRecord]:
         """Workers of a campaign by id, after an id."""
         ...

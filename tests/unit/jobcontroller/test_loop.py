@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gandt_jobcontroller.service.peers import AggregationQuestion
 from gandt_jobcontroller.service.reconcile import is_passing
 from sqlalchemy.exc import OperationalError
 
@@ -43,6 +44,46 @@ def check_books(world: World) -> None:
         pages, workers = len(job.lines), job.request.workers
         cost = pages * (80_000 + workers * 36_000)
         assert world.store.get_job(name).cost == cost
+
+
+def test_a_label_that_becomes_doubtful_later_is_asked_again(world: World) -> None:
+    world.add_images(24)
+    wrong: list[str] = []
+
+    def say(worker: str, image_id: str) -> list[str]:
+        """The first team calls one image wrong; later workers know better."""
+        if not wrong:
+            wrong.append(image_id)
+        right = world.truth[image_id]
+        lies = image_id == wrong[0] and worker.startswith("w")
+        return [("dog" if right == "cat" else "cat") if lies else right]
+
+    sure = world.aggregator.wants_more
+    doubts: list[int] = []
+
+    def wants_more(question: AggregationQuestion, max_answers: int) -> set[str]:
+        """Once a second round is in, the first team is known, and its label no longer certain."""
+        images = {answer.image_id for answer in question.answers}
+        given = [answer for answer in question.answers if answer.image_id == wrong[0]]
+        doubtful = len(images) > 10 and len(given) < max_answers
+        doubts.append(doubtful)
+        return sure(question, max_answers) | ({wrong[0]} if doubtful else set())
+
+    world.aggregator.wants_more = wants_more  # type: ignore[method-assign]
+    world.controller.campaigns.create(spec(max_workers_per_image=9), "q", manual=False)
+    world.run(say=say)
+    campaign = world.controller.campaigns.get("")
+    assert (campaign.state, campaign.labeled) == (CampaignState.COMPLETED, 24)
+    labels, _, _ = world.controller.catalog.list_labels("", "", False, 0, "")
+    by_id = {label.image_id: label for label in labels}
+    assert (by_id[wrong[0]].labels, by_id[wrong[0]].answers, by_id[wrong[0]].round) == ((world.truth[wrong[0]],), 9, 1)
+    assert {label.image_id: label.labels[0] for label in labels} == world.truth
+    assert doubts.count(True) == 6
+    rounds, _ = world.controller.rounds.list_rounds("", 0, "")
+    assert [r.state for r in rounds] == [RoundState.AGGREGATED] * 3
+    jobs, _ = world.controller.rounds.list_jobs("", rounds[1].round_id, 0, "")
+    assert [(job.images, job.workers_per_page) for job in jobs] == [(10, 3), *[(1, 1)] * 6]
+    check_books(world)
 
 
 def test_a_campaign_runs_until_nothing_is_left(world: World) -> None:

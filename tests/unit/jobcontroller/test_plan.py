@@ -218,6 +218,39 @@ def test_repeats_never_ask_for_too_much(tallies: list[Tally], workers: int, most
     assert not set(asked) & set(made.given_up)
 
 
+def _doubtful(name: str, answers: int = 3, failed: int = 0) -> Tally:
+    return Tally(name, answers, answers, wants_more=True, failed_pages=failed)
+
+
+def test_doubtful_images_of_earlier_rounds_ride_along() -> None:
+    now = [_doubtful("n1"), Tally("n2", 3, 3), Tally("n3", failed_pages=1)]
+    before = [
+        _doubtful("e1"),
+        _doubtful("e2", answers=5),
+        Tally("e3", failed_pages=1),
+        _doubtful("e4"),
+        _doubtful("e5"),
+    ]
+    made = repeats(now, 3, 5, None, before, room=3)
+    assert made.groups == (PageGroup(("n3",), 3), PageGroup(("n1", "e1", "e4"), 1))
+    assert made.given_up == ()
+    assert repeats(now, 3, 5, 4, before, room=3).groups == (PageGroup(("n3",), 3), PageGroup(("n1",), 1))
+    assert repeats([Tally("n2", 3, 3)], 3, 5, None, before, room=20).groups == (PageGroup(("e1", "e4", "e5"), 1),)
+    assert repeats(now[:2], 3, 3, None, before, room=3).groups == ()
+
+
+@given(st.lists(st.integers(1, 6), max_size=9), st.lists(st.integers(1, 6), max_size=30), st.integers(0, 20))
+def test_earlier_rounds_never_make_a_repeat_larger_than_the_round(own: list[int], old: list[int], room: int) -> None:
+    now = [_doubtful(f"n{k}", answers) for k, answers in enumerate(own)]
+    alone = repeats(now, 3, 5, None)
+    made = repeats(now, 3, 5, None, [_doubtful(f"e{k}", answers) for k, answers in enumerate(old)], room)
+    asked = [image_id for group in made.groups for image_id in group.image_ids]
+    mine = [image_id for group in alone.groups for image_id in group.image_ids]
+    assert asked[: len(mine)] == mine
+    assert len(asked) <= max(room, len(mine))
+    assert len(asked) == min(len(mine) + sum(answers < 5 for answers in old), max(room, len(mine)))
+
+
 @given(st.integers(1, 500), st.integers(1, 5), st.integers(0, 4), st.integers(1, 40), st.integers(0, 10**8))
 def test_what_is_affordable_fits_and_one_more_page_would_not(
     wanted: int, workers: int, more: int, group: int, available: int

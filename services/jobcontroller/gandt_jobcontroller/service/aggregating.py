@@ -10,6 +10,7 @@ from gandt.domain.catalog import LabelKind
 from gandt.domain.datasets import LabelEstimate, LabelStatus
 from gandt.domain.errors import WrongState
 from gandt.domain.labeling.campaigns import Campaign, CampaignState
+from gandt.domain.labeling.money import pages_of
 from gandt.domain.labeling.outcomes import Aggregated
 from gandt.domain.labeling.rounds import Repeats, Round, RoundState, Tally, repeats
 from gandt_jobcontroller.service.parts import Parts
@@ -17,10 +18,10 @@ from gandt_jobcontroller.service.peers import AggregationAnswer, AggregationQues
 
 
 def aggregate_round(parts: Parts, campaign: Campaign, collected: Round, with_repeats: bool = True) -> Aggregated:
-    """Aggregate every answer of the campaign, store the labels, and close the round or plan its repeats.
+    """Aggregate every answer of the campaign, store the labels, and close the round or plan repeats.
 
-    A round goes on while images want another answer; in a manual campaign it is closed, and its repeats wait for
-    another CreateLabelingJob.
+    A round goes on while images want another answer, its own and those of earlier rounds that look doubtful now; in a
+    manual campaign it is closed, and its repeats wait for another CreateLabelingJob.
 
     Raises:
         WrongState: answers of the round are still to come.
@@ -38,7 +39,7 @@ def aggregate_round(parts: Parts, campaign: Campaign, collected: Round, with_rep
     question = _question(parts, campaign)
     answer = parts.peers.aggregator.aggregate(question) if question.answers else _NOTHING
     tallies = parts.store.tallies(collected.round_id)
-    planned = _repeats(parts, campaign, question, tallies) if with_repeats else Repeats()
+    planned = _repeats(parts, campaign, collected, question, tallies) if with_repeats else Repeats()
     parts.checkpoint("aggregated")
     manual = campaign.state is CampaignState.MANUAL
     warnings = (*answer.warnings, *_given_up(planned))
@@ -72,14 +73,20 @@ def _question(parts: Parts, campaign: Campaign) -> AggregationQuestion:
     )
 
 
-def _repeats(parts: Parts, campaign: Campaign, question: AggregationQuestion, tallies: Sequence[Tally]) -> Repeats:
+def _repeats(
+    parts: Parts, campaign: Campaign, collected: Round, question: AggregationQuestion, tallies: Sequence[Tally]
+) -> Repeats:
     spec = campaign.spec
     wants: set[str] = set()
     if spec.max_workers_per_image > spec.workers_per_image and question.answers:
         wants = parts.peers.aggregator.wants_more(question, spec.max_workers_per_image)
     left = max(0, spec.stop.max_answers - campaign.answers) if spec.stop.max_answers else None
     marked = [replace(tally, wants_more=tally.image_id in wants) for tally in tallies]
-    return repeats(marked, spec.workers_per_image, spec.max_workers_per_image, left)
+    older = wants.difference(tally.image_id for tally in tallies)
+    earlier = parts.store.earlier_tallies(collected.round_id) if older else []
+    doubtful = [replace(tally, wants_more=True) for tally in earlier if tally.image_id in older]
+    room = pages_of(len(tallies), spec.images_per_page) * spec.images_per_page
+    return repeats(marked, spec.workers_per_image, spec.max_workers_per_image, left, doubtful, room)
 
 
 def _given_up(planned: Repeats) -> tuple[str, ...]:

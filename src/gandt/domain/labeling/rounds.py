@@ -272,7 +272,7 @@ def _wind_down(newest: Round | None) -> list[Action]:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What is known of one image of a round after its jobs.
+    """What is known of one image after the jobs that asked about it.
 
     Attributes:
         votes: answers that vote.
@@ -299,25 +299,33 @@ class Repeats:
     given_up: tuple[str, ...] = field(default=())
 
 
-def repeats(tallies: Sequence[Tally], workers: int, max_workers: int, answers_left: int | None = None) -> Repeats:
-    """Which images of a round get another page.
+def repeats(
+    tallies: Sequence[Tally],
+    workers: int,
+    max_workers: int,
+    answers_left: int | None = None,
+    earlier: Sequence[Tally] = (),
+    room: int = 0,
+) -> Repeats:
+    """Which images get another page.
 
-    Images that nobody answered (their page failed) get a full page again, twice at most; uncertain ones get one more
-    answer as long as they have fewer than `max_workers` in all.
+    Images of the round that nobody answered (their page failed) get a full page again, twice at most; uncertain ones
+    get one more answer as long as they have fewer than `max_workers` in all. So do uncertain images of earlier rounds:
+    what was certain then may be doubtful now that more is known of the workers who said it.
 
     Args:
         tallies: one for each image of the round, in rank order.
         workers: answers a fresh page gets.
         max_workers: most answers an image may get.
         answers_left: answers that may still be bought; None means no limit.
+        earlier: images of earlier rounds, in the order in which they are asked again.
+        room: tiles on as many pages as the round itself has. Images of earlier rounds take what the round's own leave
+            of it, so that no repeat takes more pages than the round; the rest waits for the next repeat.
     """
     unseen = [t.image_id for t in tallies if t.answers == 0 and 0 < t.failed_pages < MAX_FAILED_PAGES]
     given_up = tuple(t.image_id for t in tallies if t.answers == 0 and t.failed_pages >= MAX_FAILED_PAGES)
-    again = [
-        t.image_id
-        for t in tallies
-        if t.wants_more and 0 < t.answers < max_workers and t.failed_pages < MAX_FAILED_PAGES + t.answers
-    ]
+    again = [t.image_id for t in tallies if _may_be_asked_again(t, max_workers)]
+    again += [t.image_id for t in earlier if _may_be_asked_again(t, max_workers)][: max(0, room - len(again))]
     if answers_left is not None:
         unseen = unseen[: max(0, answers_left // workers)]
         again = again[: max(0, answers_left - len(unseen) * workers)]
@@ -327,3 +335,9 @@ def repeats(tallies: Sequence[Tally], workers: int, max_workers: int, answers_le
     if again:
         groups.append(PageGroup(tuple(again), 1))
     return Repeats(tuple(groups), given_up)
+
+
+def _may_be_asked_again(tally: Tally, max_workers: int) -> bool:
+    return (
+        tally.wants_more and 0 < tally.answers < max_workers and tally.failed_pages < MAX_FAILED_PAGES + tally.answers
+    )
