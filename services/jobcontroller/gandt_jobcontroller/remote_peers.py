@@ -11,13 +11,13 @@ from gandt.client.connection import Channel
 from gandt.client.embedding import EmbeddingClient
 from gandt.client.selection import SelectionClient
 from gandt.client.vectorsearch import VectorSearchClient
-from gandt.domain.aggregation.records import AggregateSpec, PlanSpec, WorkerReport
+from gandt.domain.aggregation.records import AggregateSpec, MethodInfo, PlanSpec, WorkerReport
 from gandt.domain.catalog import WorkerRecord
 from gandt.domain.datasets import LabelEstimate
 from gandt.domain.errors import GandtError
 from gandt.domain.labeling.rounds import Pick
 from gandt.domain.search_records import Collection
-from gandt.domain.selection.records import PoolSource, SelectSpec
+from gandt.domain.selection.records import PoolSource, SelectSpec, StrategyInfo
 from gandt.domain.vectors import VectorSet
 from gandt_jobcontroller.service.peers import (
     AggregationAnswer,
@@ -64,9 +64,9 @@ class RemoteSelector:
         summary = result.summary
         return SelectionAnswer(picks, summary.strategy, summary.explanation, summary.warnings)
 
-    def names(self) -> list[str]:
+    def strategies(self) -> list[StrategyInfo]:
         """See the protocol."""
-        return [strategy.name for strategy in self._client.list_strategies()]
+        return self._client.list_strategies()
 
 
 class RemoteAggregator:
@@ -101,9 +101,9 @@ class RemoteAggregator:
         )
         return {image.image_id for image in self._client.plan_answers(question.answers, plan, _gold(question)).images}
 
-    def names(self) -> list[str]:
+    def methods(self) -> list[MethodInfo]:
         """See the protocol."""
-        return [method.name for method in self._client.list_methods()]
+        return self._client.list_methods()
 
 
 class RemoteVectors:

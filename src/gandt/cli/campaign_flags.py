@@ -73,8 +73,9 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
 
     Raises:
         InvalidInput: something in it can never work.
+        OverBudget: the budget does not reach for one page.
     """
-    from gandt.domain.labeling.campaigns import CampaignSpec, StopRule, checked
+    from gandt.domain.labeling.campaigns import CampaignSpec, StopRule, check_budget, checked
 
     settings = ctx.config.section("project")
 
@@ -100,7 +101,7 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
     if not other:
         # Without a way to say "none of these" workers would have to lie about every other image.
         other = next((name for name in classes if name.casefold() == DEFAULT_OTHER.casefold()), DEFAULT_OTHER)
-    return checked(
+    spec = checked(
         CampaignSpec(
             name=slug(settings["name"] or ctx.project_dir.resolve().name),
             classes=classes,
@@ -134,6 +135,28 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
             workteam_arn=settings["workteam_arn"],
         )
     )
+    check_budget(spec)
+    _check_names(spec)
+    return spec
+
+
+def _check_names(spec: CampaignSpec) -> None:
+    """Refuse a strategy or method that cannot work, before images are read.
+
+    The job controller checks them again, by what its services offer.
+
+    Raises:
+        InvalidInput: there is no such strategy or method, or it does not fit the labels.
+    """
+    try:
+        from gandt.domain.aggregation.methods import find
+        from gandt.domain.aggregation.records import AUTO
+        from gandt.domain.selection.registry import check_targets
+    except ImportError:  # a base installation has no SciPy; its services are elsewhere
+        return
+    check_targets(spec.strategy, spec.target_labels)
+    if spec.method != AUTO:
+        find(spec.method, spec.multi_label)
 
 
 def ensure_project(folder: Path) -> None:

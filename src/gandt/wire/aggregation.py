@@ -224,7 +224,14 @@ def methods_message(methods: Iterable[MethodInfo], next_page_token: str) -> pb.L
     """A page of methods as a message."""
     return pb.ListMethodsResponse(
         methods=[
-            pb.Method(name=m.name, purpose=m.purpose, multi_label=m.multi_label, source=m.source) for m in methods
+            pb.Method(
+                name=m.name,
+                purpose=m.purpose,
+                multi_label=m.multi_label,
+                source=m.source,
+                needs_multi_label=m.needs_multi_label,
+            )
+            for m in methods
         ],
         next_page_token=next_page_token,
     )
@@ -237,5 +244,5 @@ def methods_request(page_token: str) -> pb.ListMethodsRequest:
 
 def methods(message: pb.ListMethodsResponse) -> tuple[list[MethodInfo], str]:
     """A page of methods and the token of the next."""
-    found = [MethodInfo(m.name, m.purpose, m.multi_label, m.source) for m in message.methods]
+    found = [MethodInfo(m.name, m.purpose, m.multi_label, m.source, m.needs_multi_label) for m in message.methods]
     return found, message.next_page_token

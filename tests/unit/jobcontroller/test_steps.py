@@ -15,12 +15,13 @@ from gandt.domain.errors import (
     AlreadyExists,
     BackendUnavailable,
     Conflict,
+    GandtError,
     InvalidInput,
     NotFound,
     OverBudget,
     WrongState,
 )
-from gandt.domain.labeling.campaigns import CampaignSpec, CampaignState, checked
+from gandt.domain.labeling.campaigns import CampaignSpec, CampaignState, StopRule, checked
 from gandt.domain.labeling.jobs import JobState, job_name
 from gandt.domain.labeling.outcomes import GivenLabel
 from gandt.domain.labeling.rounds import RoundState
@@ -357,7 +358,10 @@ def test_defaults_replace_zeros() -> None:
 def test_seeds_outside_the_classes_are_not_used(world: World) -> None:
     seeds = [GivenLabel("000.jpg", ("bird",)), GivenLabel("001.jpg", ("dog",))]
     world.controller.catalog.import_labels(seeds, LabelKind.SEED, False)
-    words = "1 seed labels are not used, for 'bird' is not among the classes cat, dog"
+    words = (
+        "1 seed labels are not used, for 'bird' is not among the classes cat, dog "
+        f"(the first is of image {world.image_ids[0][:12]})"
+    )
     assert world.controller.campaigns.create(spec(), "", manual=True).message == words
     made = world.controller.rounds.create("", 0, "", "")
     assert made.warnings == (words,)
@@ -379,6 +383,44 @@ def test_unknown_names_are_refused_before_anything_is_paid(world: World) -> None
     with pytest.raises(InvalidInput, match="no selection strategy 'zzz'; use one of auto, find-more, first, random"):
         world.controller.rounds.create("", 0, "zzz", "")
     assert not world.selector.questions
+
+
+def test_what_can_only_fail_later_is_refused_before_anything_is_paid(world: World) -> None:
+    create = world.controller.campaigns.create
+    cases: list[tuple[dict[str, object], str, str]] = [
+        ({"method": "two-coin"}, "METHOD_NEEDS_MULTI_LABEL", "--multilabel"),
+        ({"method": "one-only", "multi_label": True}, "METHOD_NEEDS_SINGLE_LABEL", "two-coin"),
+        ({"stop": StopRule(max_rounds=-1)}, "OUT_OF_RANGE", "stop.max_rounds"),
+        ({"strategy": "find-more", "target_labels": ()}, "STRATEGY_NEEDS_TARGET", "--target"),
+        ({"budget_usd_micros": 80_000 + 3 * 36_000 - 1}, "BUDGET_BELOW_ONE_PAGE", "0.19"),
+        ({"stop": StopRule(max_answers=2)}, "OUT_OF_RANGE", "takes 3"),
+        ({"workers_per_image": 10}, "OUT_OF_RANGE", "workers_per_image"),
+        ({"workers_per_image": 3, "max_workers_per_image": 2}, "OUT_OF_RANGE", "max_workers_per_image"),
+        ({"group_size": 100}, "MANIFEST_LINE_TOO_LONG", "group size of at most"),
+        ({"target_labels": ("bird",)}, "UNKNOWN_LABEL", "bird"),
+    ]
+    for changes, reason, words in cases:
+        with pytest.raises(GandtError) as caught:
+            create(spec(**changes), "", manual=False)
+        assert (caught.value.reason, words in str(caught.value)) == (reason, True), str(caught.value)
+    assert not world.store.open_campaigns()
+    create(spec(budget_usd_micros=80_000 + 3 * 36_000), "", manual=True)
+    with pytest.raises(InvalidInput) as refused:
+        world.controller.rounds.create(create(spec(target_labels=()), "", manual=True).campaign_id, 0, "find-more", "")
+    assert refused.value.reason == "STRATEGY_NEEDS_TARGET"
+    assert create(spec(method="two-coin", multi_label=True), "", manual=True).spec.method == "two-coin"
+
+
+def test_gold_outside_the_classes_is_told_and_left_aside(world: World) -> None:
+    gold = [GivenLabel("000.jpg", ("bird",)), GivenLabel("001.jpg", ("dog",))]
+    assert world.controller.catalog.import_labels(gold, LabelKind.GOLD, False).imported == 2
+    made = world.controller.campaigns.create(spec(gold_fraction=0.25, control_fraction=0.0), "", manual=False)
+    assert "1 gold labels are not used, for 'bird'" in made.message
+    assert world.image_ids[0][:12] in made.message
+    world.run()
+    assert world.controller.campaigns.get("").state is CampaignState.COMPLETED
+    shown = {answer.image_id for answer in world.store.all_answers(made.campaign_id)}
+    assert shown == set(world.image_ids) - {world.image_ids[1]}  # the foreign one was labeled like any other
 
 
 def test_automatic_names_need_no_service(world: World) -> None:

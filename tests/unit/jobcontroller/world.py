@@ -29,12 +29,14 @@ from gandt.adapters.memory_labeling import MemoryLabeling
 from gandt.adapters.memory_objects import MemoryObjects
 from gandt.adapters.pillow_images import PillowImages
 from gandt.adapters.sql_jobs import SqlJobs
+from gandt.domain.aggregation.records import MethodInfo
 from gandt.domain.catalog import CatalogFile, CatalogImage, WorkerRecord
 from gandt.domain.datasets import LabelEstimate, LabelStatus
 from gandt.domain.errors import NotFound
 from gandt.domain.labeling.campaigns import CampaignSpec
 from gandt.domain.labeling.rounds import Pick
 from gandt.domain.search_records import Collection
+from gandt.domain.selection.records import StrategyInfo
 
 PLACES = Places(
     bucket="gandt",
@@ -67,9 +69,9 @@ class Selector:
         self.questions: list[SelectionQuestion] = []
         self.listed = 0  # how often the names were asked for
 
-    def names(self) -> list[str]:
+    def strategies(self) -> list[StrategyInfo]:
         self.listed += 1
-        return ["auto", "find-more", "first", "random"]
+        return [StrategyInfo(name, "", needs_targets=name == "find-more") for name in ("find-more", "first", "random")]
 
     def select(self, question: SelectionQuestion) -> SelectionAnswer:
         self.questions.append(question)
@@ -89,9 +91,10 @@ class Aggregator:
     def __init__(self) -> None:
         self.listed = 0  # how often the names were asked for
 
-    def names(self) -> list[str]:
+    def methods(self) -> list[MethodInfo]:
         self.listed += 1
-        return ["dawid-skene", "majority"]
+        names = ("dawid-skene", "majority", "one-only", "two-coin")
+        return [MethodInfo(name, "", name != "one-only", "", name == "two-coin") for name in names]
 
     def aggregate(self, question: AggregationQuestion) -> AggregationAnswer:
         gold = {label.image_id for label in question.gold}

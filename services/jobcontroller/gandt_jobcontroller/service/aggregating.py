@@ -13,6 +13,7 @@ from gandt.domain.labeling.campaigns import Campaign, CampaignState
 from gandt.domain.labeling.money import pages_of
 from gandt.domain.labeling.outcomes import Aggregated
 from gandt.domain.labeling.rounds import Repeats, Round, RoundState, Tally, repeats
+from gandt_jobcontroller.service.naming import is_usable
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.peers import AggregationAnswer, AggregationQuestion
 
@@ -68,7 +69,7 @@ def _question(parts: Parts, campaign: Campaign) -> AggregationQuestion:
         space=spec.space,
         method=spec.method,
         answers=parts.store.all_answers(campaign.campaign_id),
-        gold=parts.store.known_labels(LabelKind.GOLD),
+        gold=[label for label in parts.store.known_labels(LabelKind.GOLD) if is_usable(label, spec.space)],
         min_answers=min(2, spec.workers_per_image),
     )
 

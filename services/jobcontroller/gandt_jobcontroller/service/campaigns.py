@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from gandt.domain.catalog import LabelKind
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignState, checked
 from gandt.domain.labeling.rounds import Round
 from gandt.domain.paging import number_of, page_size, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
-from gandt_jobcontroller.service.naming import check_method, check_strategy, unused_seeds
+from gandt_jobcontroller.service.admission import admit
 from gandt_jobcontroller.service.parts import Parts
 
 WATCH_SECONDS = 0.2  # between two looks at a version
@@ -33,13 +32,11 @@ class Campaigns:
         """Store a campaign and let it begin.
 
         Raises:
-            InvalidInput: the spec can never work, or nobody offers its strategy or method.
+            InvalidInput: the spec can never work; see also `admit`.
             AlreadyExists: the request id made another one.
         """
         spec = checked(spec)
-        check_strategy(self._parts.peers.selector, spec.strategy)
-        check_method(self._parts.peers.aggregator, spec.method)
-        seeds = self._parts.store.known_labels(LabelKind.SEED)
+        advice = admit(self._parts, spec)
         now = self._parts.clock.now()
         new = Campaign(
             campaign_id=self._parts.new_id("c"),
@@ -47,7 +44,7 @@ class Campaigns:
             state=CampaignState.MANUAL if manual else CampaignState.RUNNING,
             created_at=now,
             updated_at=now,
-            message=unused_seeds((seed.labels for seed in seeds), spec.space.classes),
+            message=advice,
         )
         made = self._parts.store.create_campaign(new, request_id)
         self._wake()
@@ -55,7 +52,7 @@ class Campaigns:
 
     def get(self, campaign_id: str) -> Campaign:
         """A campaign; "" means the newest."""
-        return self._parts.store.get_campaign(campaign_id)
+        return self._shown(self._parts.store.get_campaign(campaign_id))
 
     def list_campaigns(self, size: int, token: str) -> tuple[list[Campaign], str]:
         """A page of campaigns, newest first, and the next token."""
@@ -94,18 +91,32 @@ class Campaigns:
         return changed
 
     def watch(self, campaign_id: str, deadline: Deadline = NO_DEADLINE) -> Iterator[tuple[Campaign, Round | None]]:
-        """The campaign and its newest round now and after each change, until it is over."""
-        store, seen = self._parts.store, 0
+        """The campaign and its newest round now and after each change, until it is over.
+
+        Raises:
+            GandtError: a disk is full or read-only, and tries have failed for a while: somebody has to act. The
+                campaign itself goes on as soon as it can.
+        """
+        store, troubles, clock, seen = self._parts.store, self._parts.troubles, self._parts.clock, 0
         campaign_id = store.get_campaign(campaign_id).campaign_id
+        since = clock.monotonic()
         while True:
             deadline.check()
+            trouble = troubles.lasting(campaign_id, since)
+            if trouble is not None:
+                raise trouble
             if store.campaign_version(campaign_id) != seen:
                 campaign = store.get_campaign(campaign_id)
                 seen = campaign.version
-                yield campaign, store.newest_round(campaign_id)
+                yield self._shown(campaign), store.newest_round(campaign_id)
                 if campaign.state.is_final:
                     return
-            self._parts.clock.sleep(WATCH_SECONDS)
+            clock.sleep(WATCH_SECONDS)
+
+    def _shown(self, campaign: Campaign) -> Campaign:
+        """With the disk trouble that it waits for as its message, also where the store could not take that."""
+        trouble = None if campaign.state.is_final else self._parts.troubles.of(campaign.campaign_id)
+        return campaign if trouble is None else replace(campaign, message=f"waiting: {trouble}")
 
 
 def _with_budget(now: Campaign, budget: int) -> Campaign:

@@ -25,12 +25,13 @@ from gandt.domain.errors import (
     Unauthenticated,
     WrongState,
 )
-from gandt.domain.labeling.campaigns import Campaign
+from gandt.domain.labeling.campaigns import Campaign, CampaignSpec
 from gandt.domain.labeling.jobs import BackendStatus, JobRequest, JobState, LabelingJob, job_name, spec_sha256
 from gandt.domain.labeling.manifest import Manifest, Question, Tile, build_manifest, upload
 from gandt.domain.labeling.money import quote
 from gandt.domain.labeling.pages import mix_gold, pack_pages
 from gandt.domain.labeling.rounds import PageGroup, Round, RoundState
+from gandt_jobcontroller.service.naming import is_usable
 from gandt_jobcontroller.service.parts import Parts
 
 SPEC_TAG = "gandt:spec-sha256"
@@ -161,19 +162,37 @@ def _manifest(parts: Parts, campaign: Campaign, waiting: Round, group: PageGroup
     pages = pack_pages(tiles, spec.images_per_page)
     jobs = parts.store.list_jobs(campaign.campaign_id, waiting.round_id)
     asked = parts.store.asked_images(campaign.campaign_id) if spec.gold_per_page else set()
-    gold = [g.image_id for g in parts.store.known_labels(LabelKind.GOLD) if g.image_id not in asked]
+    known = parts.store.known_labels(LabelKind.GOLD)
+    gold = [g.image_id for g in known if g.image_id not in asked and is_usable(g, spec.space)]
     per_page = min(spec.gold_per_page, len(gold) // len(pages))  # a gold tile is shown once in a campaign
     if per_page:
         rng = random.Random(f"{spec.seed}:{waiting.number}:{len(jobs)}")
         pages = mix_gold(pages, _tiles(parts, gold), per_page, rng)
-    question = Question(
+    return build_manifest(pages, _asked(spec), task_prefix=f"r{waiting.number}j{len(jobs) + 1}")
+
+
+def check_page(parts: Parts, spec: CampaignSpec) -> None:
+    """Refuse a page that no manifest line can hold, told by the catalog's first images.
+
+    Raises:
+        InvalidInput: MANIFEST_LINE_TOO_LONG, with the group size that fits.
+    """
+    images = parts.store.list_images("", spec.group_size)
+    known = [image for image in images if image.uris]
+    if known:
+        seen = (known[place % len(known)] for place in range(spec.group_size))  # a small catalog fills a page, too
+        page = [Tile(image.uris[0], f"{place:064x}", image.thumbnail_uri) for place, image in enumerate(seen)]
+        build_manifest([page], _asked(spec), task_prefix="r1j1")
+
+
+def _asked(spec: CampaignSpec) -> Question:
+    return Question(
         event_names=spec.shown_classes,
         other_label=spec.other_label,
         positive_examples=spec.positive_example_uris,
         negative_examples=spec.negative_example_uris,
         multi_label=spec.multi_label,
     )
-    return build_manifest(pages, question, task_prefix=f"r{waiting.number}j{len(jobs) + 1}")
 
 
 def _tiles(parts: Parts, image_ids: Sequence[str]) -> list[Tile]:

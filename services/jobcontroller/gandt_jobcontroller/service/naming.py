@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
-from gandt.domain.datasets import check_classes
+from gandt.domain.catalog import KnownLabel
+from gandt.domain.datasets import LabelSpace, check_classes
 from gandt.domain.errors import GandtError, InvalidInput, NotFound
 from gandt.ports.catalog_store import CatalogStore
-from gandt_jobcontroller.service.peers import Aggregator, Selector
-
-AUTO = "auto"
 
 
 def resolve(store: CatalogStore, names: Sequence[str]) -> list[str | GandtError]:
@@ -72,44 +69,7 @@ def check_space(labels: Sequence[str], space: Sequence[str]) -> GandtError | Non
     return None
 
 
-def unused_seeds(seeds: Iterable[Sequence[str]], space: Sequence[str]) -> str:
-    """What a campaign says about seeds of other classes, which are not its training data; "" when there are none."""
-    foreign = [labels for labels in seeds if check_space(labels, space) is not None]
-    if not foreign:
-        return ""
-    names = sorted({label for labels in foreign for label in labels if label not in space})
-    shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{len(foreign)} seed labels are not used, for {shown} is not among the classes {', '.join(space)}"
-
-
-def check_strategy(selector: Selector, name: str) -> None:
-    """Refuse a selection strategy that the selection service does not offer; "" and auto are never asked for.
-
-    Raises:
-        InvalidInput: there is no such strategy.
-    """
-    _check_offered(name, selector.names, "strategy", "selection strategy", "UNKNOWN_STRATEGY")
-
-
-def check_method(aggregator: Aggregator, name: str) -> None:
-    """Refuse an aggregation method that the aggregation service does not offer; "" and auto are never asked for.
-
-    Raises:
-        InvalidInput: there is no such method.
-    """
-    _check_offered(name, aggregator.names, "method", "aggregation method", "UNKNOWN_METHOD")
-
-
-def _check_offered(name: str, offered: Callable[[], list[str]], field: str, what: str, reason: str) -> None:
-    if name in ("", AUTO):
-        return
-    names = sorted({AUTO, *offered()})
-    if name in names:
-        return
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    raise InvalidInput(
-        f"there is no {what} {name[:60]!r}",
-        field=field,
-        reason=reason,
-        fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}",
-    )
+def is_usable(label: KnownLabel, space: LabelSpace) -> bool:
+    """Whether a campaign of this label space can use a label that was known beforehand."""
+    fits = space.multi_label or len(label.labels) == 1
+    return fits and check_space(label.labels, space.classes) is None

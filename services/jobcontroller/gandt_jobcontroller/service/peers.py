@@ -10,10 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gandt.domain.aggregation.records import MethodInfo
 from gandt.domain.catalog import KnownLabel, WorkerRecord
 from gandt.domain.datasets import Answer, LabeledImage, LabelEstimate, LabelSpace
 from gandt.domain.labeling.rounds import Pick
 from gandt.domain.search_records import Collection as VectorCollection
+from gandt.domain.selection.records import StrategyInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Selector(Protocol):
         """Pick at most `question.count` images; none when nothing is left."""
         ...
 
-    def names(self) -> list[str]:
+    def strategies(self) -> list[StrategyInfo]:
         """The strategies on offer."""
         ...
 
@@ -104,7 +106,7 @@ class Aggregator(Protocol):
         """Images with fewer than `max_answers` answers that are not sure enough yet."""
         ...
 
-    def names(self) -> list[str]:
+    def methods(self) -> list[MethodInfo]:
         """The methods on offer."""
         ...
 

@@ -14,11 +14,11 @@ from gandt.domain.labeling.outcomes import Aggregated, RoundCollected
 from gandt.domain.labeling.rounds import Round, RoundState
 from gandt.domain.paging import number_of, page_size, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
+from gandt_jobcontroller.service.admission import check_strategy
 from gandt_jobcontroller.service.aggregating import aggregate_round
 from gandt_jobcontroller.service.campaigns import WATCH_SECONDS
 from gandt_jobcontroller.service.collecting import collect_job, poll_job
 from gandt_jobcontroller.service.launching import start_job, stop_job, submit_job
-from gandt_jobcontroller.service.naming import check_strategy
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.reconcile import close_collection
 from gandt_jobcontroller.service.selecting import select_round
@@ -60,7 +60,7 @@ class Rounds:
                     reason="ROUND_OPEN",
                     fix="collect and aggregate it first",
                 )
-            check_strategy(self._parts.peers.selector, strategy)
+            check_strategy(self._parts.peers.selector, strategy, campaign.spec.target_labels)
             new = select_round(self._parts, campaign, count or campaign.spec.round_size, strategy, request_id)
         if new is None:
             raise WrongState(

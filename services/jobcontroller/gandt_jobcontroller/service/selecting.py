@@ -11,7 +11,8 @@ from gandt.domain.errors import NotFound, WrongState
 from gandt.domain.labeling.campaigns import Campaign
 from gandt.domain.labeling.rounds import PageGroup, Pick, Round, RoundState
 from gandt.domain.search_records import Collection
-from gandt_jobcontroller.service.naming import check_space, unused_seeds
+from gandt_jobcontroller.service.admission import unused
+from gandt_jobcontroller.service.naming import check_space, is_usable
 from gandt_jobcontroller.service.parts import Parts
 from gandt_jobcontroller.service.peers import SelectionAnswer, SelectionQuestion
 
@@ -44,9 +45,8 @@ def select_round(
     answer = parts.peers.selector.select(question)
     picks, warnings = _known_picks(parts, answer)
     if before is None:
-        seeds = (seed.labels for seed in parts.store.known_labels(LabelKind.SEED))
-        unused = unused_seeds(seeds, campaign.spec.space.classes)
-        warnings = (*warnings, unused) if unused else warnings
+        left = unused(parts.store.known_labels(LabelKind.SEED), campaign.spec.space, LabelKind.SEED)
+        warnings = (*warnings, left) if left else warnings
     parts.checkpoint("selected")
     if not picks:
         return None
@@ -71,7 +71,7 @@ def _question(
     described = _described(parts, collection)
     labeled = list(_labeled(parts, campaign))
     known = {image.image_id for image in labeled}
-    gold = {label.image_id for label in parts.store.known_labels(LabelKind.GOLD)}
+    gold = {g.image_id for g in parts.store.known_labels(LabelKind.GOLD) if is_usable(g, spec.space)}
     picked = parts.store.picked_images(campaign.campaign_id)
     targets = set(spec.target_labels)
     return SelectionQuestion(

@@ -10,8 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from gandt.domain.datasets import LabelSpace, check_classes
-from gandt.domain.errors import InvalidInput
-from gandt.domain.labeling.money import Money, Prices
+from gandt.domain.errors import InvalidInput, OverBudget
+from gandt.domain.labeling.money import Money, Prices, quote
 
 NAME_PATTERN = re.compile(r"[a-z0-9](?:-?[a-z0-9])*")
 MAX_WORKERS = 9  # Ground Truth's limit for one page
@@ -192,9 +192,35 @@ def checked(spec: CampaignSpec) -> CampaignSpec:
     _within(spec.stop.min_yield, 0.0, 1.0, "stop.min_yield")
     _within(spec.task_time_limit_seconds, 30, 28_800, "task_time_limit_seconds")
     _within(spec.task_availability_seconds, 60, 2_592_000, "task_availability_seconds")
+    for name in ("max_rounds", "max_labels", "max_answers", "poor_rounds"):
+        _within(getattr(spec.stop, name), 0, 2**31 - 1, f"stop.{name}")
     for name in ("budget_usd_micros", "price_per_page_usd_micros", "fee_per_page_usd_micros"):
         _within(getattr(spec, name), 0, 2**53, name)
+    most = spec.stop.max_answers
+    if most and most < spec.workers_per_image:
+        raise InvalidInput(
+            f"at most {most} answers may be bought, and the first image alone takes {spec.workers_per_image}",
+            field="stop.max_answers",
+            reason="OUT_OF_RANGE",
+            fix="allow more answers, or ask fewer workers an image",
+        )
     return spec
+
+
+def check_budget(spec: CampaignSpec) -> None:
+    """Refuse a budget that does not reach for one page.
+
+    Raises:
+        OverBudget: the worst case of a page of one image costs more.
+    """
+    worst = quote(1, spec.workers_per_image, spec.max_workers_per_image, spec.images_per_page, spec.prices).max_cost
+    if worst > spec.budget_usd_micros:
+        raise OverBudget(
+            f"the budget of {spec.budget_usd_micros / 1e6:.2f} US dollars does not reach for one page, which may cost "
+            f"{worst / 1e6:.2f} with {spec.max_workers_per_image} workers",
+            reason="BUDGET_BELOW_ONE_PAGE",
+            fix="give a larger budget, a lower price or fewer workers an image",
+        )
 
 
 def stop_reason(campaign: Campaign, yields: Sequence[float]) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from gandt.domain.errors import InvalidInput
 from gandt.domain.selection.auto import Auto
@@ -53,6 +54,21 @@ def strategy_named(name: str) -> Strategy:
         reason="UNKNOWN_STRATEGY",
         fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(offered)}",
     )
+
+
+def check_targets(name: str, targets: Sequence[str]) -> None:
+    """Refuse a strategy that looks for targets where none is named.
+
+    Raises:
+        InvalidInput: no strategy has that name, or it needs a target label.
+    """
+    if strategy_named(name).info.needs_targets and not targets:
+        raise InvalidInput(
+            f"strategy {name} looks for images of a wanted label, and none is named",
+            field="target_labels",
+            reason="STRATEGY_NEEDS_TARGET",
+            fix="name one, as in --target LABEL, or choose another strategy",
+        )
 
 
 def listed() -> list[StrategyInfo]:

@@ -153,6 +153,7 @@ class Method(google.protobuf.message.Message):
     PURPOSE_FIELD_NUMBER: builtins.int
     MULTI_LABEL_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
+    NEEDS_MULTI_LABEL_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name for requests: majority, agreement, wawa, one-coin, dawid-skene, hierarchical, auto, ..."""
     purpose: builtins.str
@@ -161,6 +162,8 @@ class Method(google.protobuf.message.Message):
     """Whether it handles several labels an image."""
     source: builtins.str
     """Paper or specification."""
+    needs_multi_label: builtins.bool
+    """Whether it is for several labels an image only; with one label it is refused (METHOD_NEEDS_MULTI_LABEL)."""
     def __init__(
         self,
         *,
@@ -168,8 +171,9 @@ class Method(google.protobuf.message.Message):
         purpose: builtins.str = ...,
         multi_label: builtins.bool = ...,
         source: builtins.str = ...,
+        needs_multi_label: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["multi_label", b"multi_label", "name", b"name", "purpose", b"purpose", "source", b"source"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["multi_label", b"multi_label", "name", b"name", "needs_multi_label", b"needs_multi_label", "purpose", b"purpose", "source", b"source"]) -> None: ...
 
 global___Method = Method
 
