@@ -3,51 +3,19 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from milvus_lite.server_manager import server_manager_instance
 
-from gandt.adapters.memory_vectors import MemoryVectors
 from gandt.adapters.milvus_lite import MilvusLiteJournal
-from gandt.adapters.milvus_server import MilvusServer
 from gandt.adapters.resident_vectors import ResidentVectors
 from gandt.domain.errors import AlreadyExists, NotFound, WrongState
 from gandt.domain.search_records import ItemSet, NearestQuery
 from gandt.domain.vectors import VectorSet
 from gandt.ports.vector_store import VectorStore
-
-NAMES = {"old", "new", "third"}
-MILVUS_URI = os.environ.get("GANDT_TEST_MILVUS_URI", "")
-
-
-@pytest.fixture(scope="module", params=["memory", "milvus-lite", "milvus-server"])
-def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorStore]:
-    """One store a module, as starting one costs more than a test."""
-    folder = tmp_path_factory.mktemp("vectors")
-    store: VectorStore = MemoryVectors()
-    if request.param == "milvus-lite":
-        store = ResidentVectors(MilvusLiteJournal(folder))
-    if request.param == "milvus-server":
-        store = MilvusServer(MILVUS_URI or str(folder / "milvus.db"), os.environ.get("GANDT_TEST_MILVUS_TOKEN", ""))
-    store.open()
-    yield store
-    store.close()
-    if request.param == "milvus-server" and not MILVUS_URI:
-        server_manager_instance.release_server(str(folder / "milvus.db"))
-
-
-@pytest.fixture
-def store(shared_store: VectorStore) -> VectorStore:
-    """The store, without the collections of these tests."""
-    for collection in shared_store.list_collections():
-        if collection.name in NAMES:
-            shared_store.delete_collection(collection.name)
-    return shared_store
+from tests.contract.conftest import NAMES
 
 
 def one(image_id: str) -> ItemSet:

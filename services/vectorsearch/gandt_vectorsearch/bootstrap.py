@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import grpc.aio
 
+from gandt.adapters.milvus_index import IndexSpec
 from gandt.adapters.milvus_lite import MilvusLiteJournal
-from gandt.adapters.milvus_server import IndexSpec, MilvusServer
+from gandt.adapters.milvus_server import Connection, MilvusServer, Partitions
+from gandt.adapters.milvus_session import options_of
+from gandt.adapters.neighbor_graph import neighbor_pairs
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.resident_vectors import ResidentVectors
 from gandt.adapters.system_clock import SystemClock
@@ -24,26 +27,40 @@ from gandt_vectorsearch.settings import Settings
 def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:  # noqa: ARG001 (it calls nobody)
     """The service on a Milvus server, or over Milvus Lite in `<data_dir>/vectors`."""
     if settings.milvus_uri:
-        return assemble(_server(settings))
+        return assemble(_server(settings), settings.duplicate_graph_above_rows)
     journal = MilvusLiteJournal(settings.data_dir / "vectors", settings.flush_rows)
-    return assemble(ResidentVectors(journal, settings.max_resident_bytes))
+    return assemble(ResidentVectors(journal, settings.max_resident_bytes), settings.duplicate_graph_above_rows)
 
 
 def _server(settings: Settings) -> MilvusServer:
-    options: dict[str, str] = {}
-    if settings.milvus_ca_file is not None:
-        options["server_pem_path"] = str(settings.milvus_ca_file)
-    if settings.milvus_database:
-        options["db_name"] = settings.milvus_database
-    token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
+    options = options_of(
+        settings.milvus_uri,
+        settings.milvus_ca_file,
+        settings.milvus_client_cert_file,
+        settings.milvus_client_key_file,
+        settings.milvus_server_name,
+        settings.milvus_database,
+    )
+    connection = Connection(
+        settings.milvus_uri,
+        settings.milvus_token.get_secret_value() if settings.milvus_token else "",
+        options,
+        settings.milvus_timeout_seconds,
+        settings.milvus_consistency,
+    )
     index = IndexSpec(settings.milvus_index, settings.milvus_index_params, settings.milvus_search_params)
-    return MilvusServer(settings.milvus_uri, token, index, settings.max_resident_bytes, options)
+    partitions = Partitions(settings.milvus_partition_field, settings.milvus_partitions)
+    return MilvusServer(connection, index, partitions, settings.max_resident_bytes)
 
 
-def assemble(store: VectorStore) -> Application:
-    """The service over any store."""
+def assemble(store: VectorStore, graph_above_rows: int = 0) -> Application:
+    """The service over any store.
+
+    Args:
+        graph_above_rows: more rows than these are searched for near-duplicates by a neighbor graph; 0 for never.
+    """
     meter = PrometheusMeter(METRICS)
-    service = VectorSearch(store, meter)
+    service = VectorSearch(store, meter, neighbor_pairs if graph_above_rows else None, graph_above_rows)
     searches = Searches(store, service, meter, SystemClock())
 
     def register(server: grpc.aio.Server, pool: WorkPool) -> None:

@@ -114,17 +114,6 @@ def describe(client: Any, name: str) -> Described | None:
     )
 
 
-def aliases_of(client: Any, name: str) -> tuple[str, ...]:
-    """Aliases of a collection, in order."""
-    return tuple(sorted(client.list_aliases(name)["aliases"]))
-
-
-def point_alias(client: Any, alias: str, name: str) -> None:
-    """Makes a new or known alias lead to a collection; the store switches it in one moment."""
-    known = client.list_aliases()["aliases"]
-    (client.alter_alias if alias in known else client.create_alias)(name, alias)
-
-
 def note_generation(client: Any, name: str, generation: int) -> None:
     """Writes a generation into the collection's properties."""
     client.alter_collection_properties(name, properties={GENERATION_PROPERTY: str(generation)})
@@ -180,6 +169,7 @@ def pages(
     rows: int,
     condition: Filter | None = None,
     after_id: str = "",
+    moment: dict[str, Any] | None = None,
     **options: Any,
 ) -> Iterator[list[dict[str, Any]]]:
     """Rows in id order. pymilvus' own iterator does not escape the id at which a page ends, so this one does.
@@ -187,11 +177,14 @@ def pages(
     A cluster pins every page to the moment of the first one; Lite shows what is written meanwhile. Where a server
     finds a page too large, this one and the next are half as large.
 
+    Args:
+        moment: filled with what pins the pages, and read: give the same one to pages that shall show the same moment.
+
     Raises:
         CorruptData: a page is not in order, so that rows could be lost.
     """
     more = f" and {compile_milvus(condition)}" if condition is not None else ""
-    moment: dict[str, Any] = {}
+    moment = {} if moment is None else moment
     while True:
         try:
             page = client.query(
@@ -221,7 +214,7 @@ def pages(
         after_id = ids[-1]
         at = int((getattr(page, "extra", None) or {}).get("iterator_session_ts", 0) or 0)
         if at > 0 and not moment:
-            moment = {"guarantee_timestamp": at}
+            moment["guarantee_timestamp"] = at
 
 
 def items_of(
