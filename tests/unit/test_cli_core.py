@@ -62,6 +62,21 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["version"]
 
 
+def test_flags_that_can_only_fail_later_are_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = {
+        ("--method", "two-coin"): (exit_codes.USAGE, "METHOD_NEEDS_MULTI_LABEL"),
+        ("--strategy", "find-more"): (exit_codes.USAGE, "STRATEGY_NEEDS_TARGET"),
+        ("--strategy", "fnd-more"): (exit_codes.USAGE, "UNKNOWN_STRATEGY"),
+        ("--budget", "0.01", "--price-per-page", "0.5"): (exit_codes.REFUSED, "BUDGET_BELOW_ONE_PAGE"),
+        ("--max-answers", "1"): (exit_codes.USAGE, "OUT_OF_RANGE"),
+        ("--max-rounds", "-1"): (exit_codes.USAGE, "OUT_OF_RANGE"),
+    }
+    for flags, (code, reason) in cases.items():
+        assert main(["init", "--project", str(tmp_path), "--classes", "owl,hawk", *flags]) == code
+        assert reason in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_init_writes_a_configuration_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["init", "--project", str(tmp_path), "--classes", "owl,hawk", "--target", "owl", "--budget", "20"]
     assert main(arguments) == exit_codes.DONE

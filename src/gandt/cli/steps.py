@@ -146,22 +146,23 @@ def import_labels(
         classes: label space of the campaign; a row with another label is refused here. () checks nothing.
     """
     from gandt.domain.labeling.outcomes import GivenLabel
-    from gandt.tables.labels import read_gold
+    from gandt.tables.labels import gold_rows
 
-    labels = [GivenLabel(image, given) for image, given in read_gold(path).items()]
-    foreign = [row for row in labels if classes and not set(row.labels) <= set(classes)]
-    for row in foreign[:SHOWN_REJECTS]:
+    rows = [(GivenLabel(image, labels), where) for image, (labels, where) in gold_rows(path).items()]
+    foreign = [(row, where) for row, where in rows if classes and not set(row.labels) <= set(classes)]
+    for row, where in foreign[:SHOWN_REJECTS]:
         unknown = ", ".join(label for label in row.labels if label not in classes)
-        ctx.out.warn(f"{path}: image {row.image!r}: {unknown!r} is not among the classes {', '.join(classes)}")
-    refused = {row.image for row in foreign}
-    report = client.import_labels([row for row in labels if row.image not in refused], kind, multi_label)
+        ctx.out.warn(f"{where}: image {row.image!r}: {unknown!r} is not among the classes {', '.join(classes)}")
+    refused = {row.image for row, _ in foreign}
+    sent = [(row, where) for row, where in rows if row.image not in refused]
+    report = client.import_labels([row for row, _ in sent], kind, multi_label)
     for rejected in report.rejected[:SHOWN_REJECTS]:
-        ctx.out.warn(f"{path}: {rejected.error}")
+        ctx.out.warn(f"{sent[rejected.index][1]}: {rejected.error.reason}: {rejected.error}")
     ctx.out.note(
         f"{report.imported:,} {kind} labels imported, {report.unchanged:,} known, "
         f"{len(report.rejected) + len(foreign):,} refused"
     )
-    if not labels:
+    if not rows:
         raise GandtError(f"{path} holds no labels", reason="NOTHING_TO_DO")
     return exit_codes.PARTIAL if report.rejected or foreign else exit_codes.DONE
 

@@ -66,16 +66,22 @@ def read_gold(path: str) -> dict[str, tuple[str, ...]]:
     Raises:
         InvalidInput: an image has two different rows of labels.
     """
-    gold: dict[str, tuple[str, ...]] = {}
+    return {image: labels for image, (labels, _) in gold_rows(path).items()}
+
+
+def gold_rows(path: str) -> dict[str, tuple[tuple[str, ...], str]]:
+    """As `read_gold`, each with the place of its row, `file, line N`."""
+    gold: dict[str, tuple[tuple[str, ...], str]] = {}
     for row in read_rows(path, ("image", "label"), {"task": "image"}):
         image, labels = row.required("image"), split_labels(row.text("label"))
-        if image in gold and set(gold[image]) != set(labels):
+        known, where = gold.get(image, (labels, row.where))
+        if set(known) != set(labels):
             raise InvalidInput(
-                f"{row.where}: image {image!r} is {join_labels(labels)!r} here and {join_labels(gold[image])!r} before",
+                f"{row.where}: image {image!r} is {join_labels(labels)!r} here and {join_labels(known)!r} before",
                 field="label",
                 reason="CONFLICTING_LABELS",
             )
-        gold[image] = labels
+        gold[image] = labels, where
     return gold
 
 

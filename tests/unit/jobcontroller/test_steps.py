@@ -423,6 +423,20 @@ def test_gold_outside_the_classes_is_told_and_left_aside(world: World) -> None:
     assert shown == set(world.image_ids) - {world.image_ids[1]}  # the foreign one was labeled like any other
 
 
+@pytest.mark.parametrize("kind", list(LabelKind))
+def test_known_labels_outside_the_classes_of_a_campaign_under_way_are_refused(world: World, kind: LabelKind) -> None:
+    made = world.controller.campaigns.create(spec(other_label="Other"), "", manual=True)
+    given = [GivenLabel("000.jpg", ("brid",)), GivenLabel("001.jpg", ("dog",)), GivenLabel("002.jpg", ("Other",))]
+    done = world.controller.catalog.import_labels(given, kind, False)
+    assert (done.imported, [refused.index for refused in done.rejected]) == (2, [0])
+    error = done.rejected[0].error
+    assert error.reason == "UNKNOWN_LABEL"
+    assert error.message == "label 'brid' of image 000.jpg is not among the classes cat, dog, Other"
+    world.controller.campaigns.stop(made.campaign_id)
+    world.run()
+    assert world.controller.catalog.import_labels(given, kind, False).imported == 1  # nobody's classes any more
+
+
 def test_automatic_names_need_no_service(world: World) -> None:
     world.controller.campaigns.create(spec(method="", strategy="auto"), "", manual=True)
     world.controller.rounds.create("", 0, "", "")

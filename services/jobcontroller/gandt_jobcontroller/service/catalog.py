@@ -13,7 +13,7 @@ from gandt.domain.labeling.outcomes import GivenLabel, Imported, ImportReport, R
 from gandt.domain.paging import page_size, text_of, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.importing import ImageImport
-from gandt_jobcontroller.service.naming import checked_labels, resolve
+from gandt_jobcontroller.service.naming import check_space, checked_labels, resolve
 from gandt_jobcontroller.service.parts import Parts
 
 
@@ -38,14 +38,18 @@ class Catalog:
     def import_labels(self, given: Sequence[GivenLabel], kind: LabelKind, multi_label: bool) -> Imported:
         """Store labels by image; what cannot be taken is refused alone.
 
+        While a campaign is under way a label outside its classes is refused, too: it could only be a mistake.
         The same image (the same bytes, under whatever paths) with different labels is refused, unless images may
         carry several: then they are put together.
         """
+        space = self._open_space()
         may_be_empty = multi_label and kind is not LabelKind.SEED
         rejected: list[RefusedLabel] = []
         entries: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
         for index, (item, found) in enumerate(zip(given, self._resolved(given), strict=True)):
             labels = checked_labels(item.labels, multi_label, may_be_empty)
+            if space and isinstance(labels, tuple):
+                labels = check_space(labels, space, item.image) or labels
             error = found if isinstance(found, GandtError) else labels if isinstance(labels, GandtError) else None
             if error is not None:
                 rejected.append(RefusedLabel(index, item.image, error))
@@ -61,6 +65,11 @@ class Catalog:
         changed = self._parts.store.put_known_labels(kind, taken)
         rejected.sort(key=lambda item: item.index)
         return Imported(changed, len(given) - len(rejected) - changed, tuple(rejected))
+
+    def _open_space(self) -> tuple[str, ...]:
+        """Classes of the campaign under way; () when there is none."""
+        newest = self._parts.store.list_campaigns(0, 1)
+        return newest[0][1].spec.space.classes if newest and not newest[0][1].state.is_final else ()
 
     def _resolved(self, given: Sequence[GivenLabel]) -> list[str | GandtError]:
         return resolve(self._parts.store, [item.image for item in given])

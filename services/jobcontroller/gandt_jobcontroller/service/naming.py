@@ -56,12 +56,12 @@ def checked_labels(labels: Sequence[str], multi_label: bool, may_be_empty: bool)
         return error
 
 
-def check_space(labels: Sequence[str], space: Sequence[str]) -> GandtError | None:
-    """An error for the first label that is not among the classes."""
+def check_space(labels: Sequence[str], space: Sequence[str], image: str = "") -> GandtError | None:
+    """An error for the first label that is not among the classes; it names the image where one is given."""
     for label in labels:
         if label not in space:
             return InvalidInput(
-                f"label {label!r} is not among the classes {', '.join(space)}",
+                f"label {label!r}{f' of image {image}' if image else ''} is not among the classes {', '.join(space)}",
                 field="labels",
                 reason="UNKNOWN_LABEL",
                 fix="use a class name exactly as given",
