@@ -438,6 +438,47 @@ def test_near_duplicates_come_as_groups_or_pairs_with_progress(client: VectorSea
         client.find_near_duplicates("absent")
 
 
+def test_near_duplicates_by_content_by_order_and_with_a_cap(client: VectorSearchClient) -> None:
+    client.create_collection("c", 2, "m")
+    rows = VectorSet(list("abcd"), np.array([[1, 0], [0, 1], [1, 0.001], [-1, 0]], np.float32), "m")
+    fields = [{"content_sha256": "h"}, {"content_sha256": "h"}, {}, {"md5": "h"}]
+    client.upsert("c", ItemSet(rows, fields))
+
+    def groups(found: DuplicateReport) -> list[str]:
+        return ["".join(member.image_id for member in group.members) for group in found.groups]
+
+    by_content = client.find_near_duplicates("c", keep="order")
+    assert groups(by_content) == ["abc", "d"]
+    assert (by_content.groups[0].representative_id, by_content.exact, by_content.truncated) == ("a", True, False)
+    assert groups(client.find_near_duplicates("c", content_field="")) == ["ac", "b", "d"]
+    assert groups(client.find_near_duplicates("c", content_field="md5")) == ["ac", "b", "d"]
+    capped = client.find_near_duplicates("c", mode="pairs", max_pairs=1)
+    assert [(pair.first_id, pair.second_id, pair.score) for pair in capped.pairs] == [("a", "b", 1.0)]
+    assert capped.truncated
+    assert not client.find_near_duplicates("c", mode="pairs", max_pairs=2).truncated
+    with pytest.raises(InvalidInput):
+        client.find_near_duplicates("c", mode="pairs", max_pairs=10**9)
+
+
+def test_many_items_are_searched_for_near_duplicates_by_a_graph() -> None:
+    with (
+        ServerThread(assemble(MemoryVectors(), graph_above_rows=300)) as server,
+        connect(server.addresses["vectorsearch"].service, service="vectorsearch") as channel,
+    ):
+        client = VectorSearchClient(channel)
+        client.create_collection("c", 8, "m")
+        client.upsert("c", vectors(300))
+        assert client.find_near_duplicates("c").exact
+        client.upsert("c", VectorSet(["twin"], vectors(1).matrix * 2, "m"))
+        stages: set[str] = set()
+        found = client.find_near_duplicates("c", 0.999, on_progress=lambda p: stages.add(p.stage))
+        assert (found.exact, stages) == (False, {"graph"})
+        assert [[m.image_id for m in group.members] for group in found.groups if len(group.members) > 1] == [
+            ["i0000", "twin"]
+        ]
+        assert client.find_near_duplicates("c", 0.999, exact=True).exact
+
+
 def test_many_pairs_are_sent_in_messages_of_a_mebibyte(client: VectorSearchClient, channel: Channel) -> None:
     client.create_collection("c", 2, "m")
     ids = [f"{n:04d}" + "x" * 500 for n in range(60)]

@@ -9,12 +9,11 @@ from gandt.domain import paging
 from gandt.domain.collections import check_name
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.domain.filters import Filter
-from gandt.domain.near_duplicates import DEFAULT_THRESHOLD, check_threshold, find_near_duplicates
+from gandt.domain.near_duplicates import DuplicateSpec, FindCandidates, find_near_duplicates
 from gandt.domain.search_records import (
     MAX_RESULTS,
     Collection,
     Deleted,
-    DuplicateMode,
     DuplicateReport,
     Found,
     ItemSet,
@@ -46,11 +45,16 @@ class VectorSearch:
     Args:
         store: where vectors live.
         meter: where metrics go.
+        graph: finds pairs for near-duplicates among more rows than `graph_above`; None compares all pairs always.
     """
 
-    def __init__(self, store: VectorStore, meter: Meter) -> None:
+    def __init__(
+        self, store: VectorStore, meter: Meter, graph: FindCandidates | None = None, graph_above: int = 0
+    ) -> None:
         self._store = store
         self._meter = meter
+        self._graph = graph
+        self._graph_above = graph_above
 
     def warm_up(self) -> None:
         """Take the store and load it. Raises as VectorStore.open."""
@@ -186,20 +190,21 @@ class VectorSearch:
     def find_near_duplicates(
         self,
         name: str,
-        threshold: float = DEFAULT_THRESHOLD,
-        mode: DuplicateMode = "groups",
+        spec: DuplicateSpec,
         condition: Filter | None = None,
         deadline: Deadline = NO_DEADLINE,
     ) -> Iterator[DuplicateReport]:
-        """Compare all items that match with each other, reporting progress.
+        """Compare all items that match with each other, reporting progress; many of them by a neighbor graph.
 
         Raises:
-            InvalidInput: the threshold is not in (0, 1].
+            InvalidInput: the threshold is not in (0, 1], or max_pairs or the field is out of range.
             NotFound: no such collection.
             DeadlineExceeded: the caller went away.
         """
-        check_threshold(threshold)
-        for report in find_near_duplicates(self._store.matrix(name, condition), threshold, mode):
+        spec.check()
+        view = self._store.matrix(name, condition, spec.content_field)
+        by_graph = self._graph is not None and len(view.ids) > self._graph_above and not spec.exact
+        for report in find_near_duplicates(view, spec, approximate=self._graph if by_graph else None):
             deadline.check()
             yield report
 

@@ -111,9 +111,8 @@ class VectorSearchServicer(wire.Servicer):
         self, request: pb.FindNearDuplicatesRequest, deadline: Deadline
     ) -> Iterator[pb.FindNearDuplicatesResponse]:
         condition = types.filter_of(request.filter if request.HasField("filter") else None)
-        reports = self._service.find_near_duplicates(
-            request.collection, wire.threshold(request), wire.duplicate_mode(request.mode), condition, deadline
-        )
+        spec = wire.duplicate_spec(request)
+        reports = self._service.find_near_duplicates(request.collection, spec, condition, deadline)
         for report in reports:
             yield from wire.duplicate_report_messages(report)
 

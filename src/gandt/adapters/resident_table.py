@@ -9,21 +9,33 @@ longer than a row takes to copy. When dead rows pile up the table is rewritten b
 from __future__ import annotations
 
 import threading
+from bisect import bisect
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gandt.adapters.resident_index import ResidentIndex
 from gandt.domain import filters
-from gandt.domain.fields import Column, kind_of
+from gandt.domain.fields import Column, Kind, kind_of
 from gandt.domain.filters import Filter
-from gandt.domain.search import Block, Corpus, Ranked, nearest, nearest_to_examples
+from gandt.domain.search import Block, Corpus, Ranked, nearest, nearest_to_examples, rescored
 from gandt.domain.search_records import ExampleVectors, Fields, Hit, Hits, ItemSet, NearestQuery, SearchAnswer
 from gandt.domain.vectors import VectorSet
 
 SEGMENT_BYTES = 32 << 20  # appended to without moving what is there; untouched pages cost nothing
 MAX_DEAD_SHARE = 0.25
 MIN_DEAD_ROWS = 1024
+INSERT_SHARE = 50  # below one new row to so many, each is searched for its place in the order of ids
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Rows in id order, i64[R]: those among the first `size` that lived when it was found."""
+
+    rows: NDArray[np.int64]
+    size: int
 
 
 class View:
@@ -32,6 +44,7 @@ class View:
     Attributes:
         generation: of the collection then.
         items: living rows.
+        epoch: how often the table had been rewritten; rows of another epoch are other items.
     """
 
     def __init__(
@@ -43,29 +56,52 @@ class View:
         columns: dict[str, Column],
         generation: int,
         items: int,
+        epoch: int = 0,
+        earlier: Order | None = None,
     ) -> None:
         self._dim = dim
         self.generation = generation
         self.items = items
+        self.epoch = epoch
         self._ids = ids
         self._blocks = blocks
         self._alive = alive
         self._columns = columns
-        self._ordered: NDArray[np.int64] | None = None
+        self._earlier = earlier
+        self._order: Order | None = None
 
     def corpus(self, condition: Filter | None, rows: dict[str, int]) -> Corpus:
         """What a search may find; `rows` holds the rows of all ids that the condition names."""
         keep = self._alive
         if condition is not None:
             keep = keep & filters.mask(condition, len(keep), self._columns, rows.get)
-        return Corpus(self._ids, self._blocks, keep)
+        return Corpus(self._ids, self._blocks, keep, keeps_all=condition is None and self.items == len(keep))
+
+    @property
+    def size(self) -> int:
+        """Rows, dead ones included."""
+        return len(self._alive)
+
+    @property
+    def order(self) -> Order | None:
+        """The order of ids that this view or an earlier one had to find."""
+        return self._order or self._earlier
+
+    def unit_vectors(self, start: int, stop: int) -> NDArray[np.float32]:
+        """f32[n, D]: consecutive rows at length 1."""
+        parts = []
+        for block in self._blocks:
+            low, high = max(start, block.start) - block.start, min(stop - block.start, len(block.matrix))
+            if low < high:
+                parts.append(block.matrix[low:high] * block.scales[low:high, None])
+        return np.concatenate(parts) if parts else np.zeros((0, self._dim), np.float32)
 
     def ordered(self, keep: NDArray[np.bool_]) -> NDArray[np.int64]:
         """i64: the rows of a mask in id order."""
-        if self._ordered is None:
-            living = np.flatnonzero(self._alive)
-            self._ordered = np.array(sorted(living.tolist(), key=self._ids.__getitem__), np.int64)
-        return self._ordered[keep[self._ordered]]
+        if self._order is None:
+            self._order = _ordered(self._ids, self._alive, self._earlier)
+        rows = self._order.rows
+        return rows if len(rows) == len(keep) and keep.all() else rows[keep[rows]]
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """f32[R, D]: copies of some rows."""
@@ -81,6 +117,16 @@ class View:
         """The fields of one row."""
         found = ((name, column.value(row)) for name, column in self._columns.items())
         return {name: value for name, value in found if value is not None}
+
+    def texts(self, field: str) -> NDArray[np.int64] | None:
+        """i64[rows]: a number for each text of a field, -1 for none or an empty one; None when no row has the field."""
+        column = self._columns.get(field)
+        if column is None:
+            return None
+        rows = len(self._alive)
+        codes = np.where(column.kinds(rows) == Kind.TEXT, column.cells(rows), -1)
+        codes[codes == column.code("")] = -1
+        return codes
 
     def items_of(self, rows: NDArray[np.int64], model_id: str, with_vectors: bool, with_fields: bool) -> ItemSet:
         """Some rows as items."""
@@ -109,6 +155,8 @@ class ResidentTable:
         self._dim = dim
         self._segment_rows = max(256, SEGMENT_BYTES // (4 * dim))
         self._lock = threading.Lock()
+        self._index: ResidentIndex | None = None
+        self._epoch = 0
         self._reset()
         self._publish(0)
 
@@ -126,8 +174,23 @@ class ResidentTable:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the rows held, dead ones included (ids and fields apart)."""
-        return len(self._ids) * (4 * self._dim + 5)
+        """Bytes of the rows held, dead ones included, and of their index (ids and fields apart)."""
+        index = self._index
+        return len(self._ids) * (4 * self._dim + 5) + (index.bytes if index is not None else 0)
+
+    def index_above(self, rows: int) -> None:
+        """Keep an approximate index from now on while the table has more rows than this; 0 for none."""
+        if not rows or self._index is not None:
+            return
+        with self._lock:
+            if self._index is None:
+                self._index = ResidentIndex(self._dim, rows)
+                self._index.follow(self._view)
+
+    def close(self) -> None:
+        """End the work on the index."""
+        if self._index is not None:
+            self._index.close()
 
     def look_up(self, ids: Iterable[str]) -> tuple[View, dict[str, int]]:
         """The table now, and the rows of those ids that it holds."""
@@ -149,21 +212,50 @@ class ResidentTable:
         return np.flatnonzero(~same)
 
     def nearest(self, query: NearestQuery, model_id: str, exact: bool = True, index: str = "resident") -> SearchAnswer:
-        """The nearest rows to each query, by comparing all that match.
+        """The nearest rows to each query: from the index where there is one and it may serve, else by comparing all.
 
         Args:
-            exact, index: what the answer says of itself.
+            exact, index: what an answer that compared all says of itself.
         """
         view, rows = self.look_up(filters.ids_in(query.condition).union(*query.excluded))
         corpus = view.corpus(query.condition, rows)
         excluded = [_rows_of(ids, rows) for ids in query.excluded]
+        found: list[Ranked] | None = None
         if isinstance(query.queries, ExampleVectors):
             drop = excluded[0] if excluded else None
-            ranked = [nearest_to_examples(corpus, query.queries, query.k, query.min_score, drop)]
+            found = [nearest_to_examples(corpus, query.queries, query.k, query.min_score, drop)]
+        elif (found := self._from_index(view, corpus, query, excluded)) is not None:
+            exact, index = False, "hnsw"
         else:
-            ranked = nearest(corpus, query.queries, query.k, query.min_score, excluded)
-        results = tuple(view.hits_of(hits, query, model_id) for hits in ranked)
-        return SearchAnswer(results, exact, int(corpus.keep.sum()), index, view.generation)
+            found = nearest(corpus, query.queries, query.k, query.min_score, excluded)
+        results = tuple(view.hits_of(hits, query, model_id) for hits in found)
+        candidates = view.items if query.condition is None else int(np.count_nonzero(corpus.keep))
+        return SearchAnswer(results, exact, candidates, index, view.generation)
+
+    def _from_index(
+        self, view: View, corpus: Corpus, query: NearestQuery, excluded: Sequence[NDArray[np.int64]]
+    ) -> list[Ranked] | None:
+        """The rankings of an unfiltered search by the index, rows beside it compared exactly; None when it cannot."""
+        index = self._index
+        if index is None or query.exact or query.condition is not None or isinstance(query.queries, ExampleVectors):
+            return None
+        dropped = max((len(rows) for rows in excluded), default=0)
+        spare = (query.k + dropped) * view.size // max(1, view.items) + dropped  # dead rows are proposed as well
+        proposed = index.propose(view.epoch, view.size, query.queries, spare)
+        if proposed is None:
+            return None
+        rows, done = proposed
+        beside = np.arange(done, view.size)
+        out = []
+        for number, (vector, near) in enumerate(zip(query.queries, rows, strict=True)):
+            some = np.concatenate([near[near >= 0], beside])
+            some = some[corpus.keep[some]]
+            if excluded:
+                some = some[~np.isin(some, excluded[number])]
+            if len(some) < min(query.k, view.items - dropped):
+                return None  # the graph did not reach enough living rows
+            out.append(rescored(corpus, some, vector, query.k, query.min_score))
+        return out
 
     def append(self, items: ItemSet, generation: int) -> None:
         """Insert or replace items with distinct ids."""
@@ -210,6 +302,7 @@ class ResidentTable:
         with self._lock:
             self._segments, self._ids, self._row_of = fresh._segments, fresh._ids, fresh._row_of
             self._alive, self._columns = fresh._alive, fresh._columns
+            self._epoch += 1
             self._publish(view.generation)
 
     def _extend_alive(self, rows: int) -> None:
@@ -239,9 +332,36 @@ class ResidentTable:
             used = min(self._segment_rows, rows - start)
             blocks.append(Block(start, vectors[:used], scales[:used]))
         alive = self._alive[:rows].copy()
+        known = getattr(self, "_view", None)
+        earlier = known.order if known is not None and known.epoch == self._epoch else None
         self._view = View(
-            self._ids, self._dim, tuple(blocks), alive, dict(self._columns), generation, len(self._row_of)
+            self._ids,
+            self._dim,
+            tuple(blocks),
+            alive,
+            dict(self._columns),
+            generation,
+            len(self._row_of),
+            self._epoch,
+            earlier,
         )
+        if self._index is not None:
+            self._index.follow(self._view)
+
+
+def _ordered(ids: Sequence[str], alive: NDArray[np.bool_], earlier: Order | None) -> Order:
+    """All living rows in id order, from an earlier order and the rows appended since."""
+    if earlier is None:
+        earlier = Order(np.zeros(0, np.int64), 0)
+    old = earlier.rows[alive[earlier.rows]]
+    fresh = (np.flatnonzero(alive[earlier.size :]) + earlier.size).tolist()
+    fresh.sort(key=ids.__getitem__)
+    if len(fresh) * INSERT_SHARE > len(old):
+        rows = [*old.tolist(), *fresh]  # two runs: sorting merges them
+        rows.sort(key=ids.__getitem__)
+        return Order(np.array(rows, np.int64), len(alive))
+    places = [bisect(old, ids[row], key=lambda row: ids[row]) for row in fresh]
+    return Order(np.insert(old, places, fresh), len(alive))
 
 
 def _equal(stored: Fields, given: Fields) -> bool:

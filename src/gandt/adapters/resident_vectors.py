@@ -244,12 +244,18 @@ class ResidentVectors:
         resident = self._resident(name)
         return resident.table.nearest(query, resident.model_id)
 
-    def matrix(self, name: str, condition: Filter | None = None) -> MatrixView:
+    def matrix(self, name: str, condition: Filter | None = None, content_field: str = "") -> MatrixView:
         """See the port."""
         resident = self._resident(name)
         view, corpus = self._corpus(resident, condition)
         rows = view.ordered(corpus.keep)
-        return MatrixView(view.ids(rows.tolist()), lambda some: view.vectors(rows[some]), view.generation)
+        contents = view.texts(content_field)
+        return MatrixView(
+            view.ids(rows.tolist()),
+            lambda some: view.vectors(rows[some]),
+            view.generation,
+            None if contents is None else contents[rows],
+        )
 
     # ---- inside ----
 

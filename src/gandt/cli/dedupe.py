@@ -57,10 +57,10 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
 
 
 def _of_file(vectors: VectorSet, threshold: float, ctx: Context) -> list[DuplicateGroup]:
-    from gandt.domain.near_duplicates import find_near_duplicates, matrix_view
+    from gandt.domain.near_duplicates import DuplicateSpec, find_near_duplicates, matrix_view
 
     groups: list[DuplicateGroup] = []
-    for report in find_near_duplicates(matrix_view(vectors), threshold, "groups"):
+    for report in find_near_duplicates(matrix_view(vectors), DuplicateSpec(threshold)):
         ctx.out.progress(report.progress.stage, report.progress.done, report.progress.total)
         groups += report.groups
     return groups

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from gandt.client.connection import Channel, Responses
 from gandt.domain.errors import InvalidInput
 from gandt.domain.filters import Filter
-from gandt.domain.near_duplicates import DEFAULT_THRESHOLD
+from gandt.domain.near_duplicates import CONTENT_FIELD, DEFAULT_MAX_PAIRS, DEFAULT_THRESHOLD, DuplicateSpec
 from gandt.domain.progress import Progress
 from gandt.domain.search_records import (
     MAX_RESULTS,
     Collection,
     Deleted,
     DuplicateGroup,
+    DuplicateKeep,
     DuplicateMode,
     DuplicatePair,
     DuplicateReport,
@@ -249,26 +250,38 @@ class VectorSearchClient:
         mode: DuplicateMode = "groups",
         condition: Filter | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        keep: DuplicateKeep = "central",
+        max_pairs: int = DEFAULT_MAX_PAIRS,
+        content_field: str = CONTENT_FIELD,
+        exact: bool = False,
     ) -> DuplicateReport:
         """All pairs, or all groups (single items too), whose similarity reaches the threshold.
 
+        Args:
+            keep: which member represents a group: `central`, or by `order` the one with the smallest id.
+            max_pairs: most pairs to send; when there are more the report says `truncated`.
+            content_field: text field with a hash of the content, equal for exact duplicates; "" for none.
+            exact: compare all pairs of a large collection too; otherwise the report says whether they are.
         Raises:
             NotFound: no such collection.
             InvalidInput: the threshold is not in (0, 1].
         """
-        request = wire.duplicates_request(collection, threshold, mode, condition)
+        spec = DuplicateSpec(threshold, mode, keep, max_pairs, content_field, exact)
+        request = wire.duplicates_request(collection, spec, condition)
         pairs: list[DuplicatePair] = []
         groups: list[DuplicateGroup] = []
         progress = Progress("comparing")
+        truncated, compared_all = False, True
         with cast(Responses, self._stub.FindNearDuplicates(request)) as responses:
             for response in responses:
                 report = wire.duplicate_report(response)
                 pairs += report.pairs
                 groups += report.groups
                 progress = report.progress
+                truncated, compared_all = report.truncated, report.exact
                 if on_progress is not None:
                     on_progress(progress)
-        return DuplicateReport(progress, tuple(pairs), tuple(groups))
+        return DuplicateReport(progress, tuple(pairs), tuple(groups), compared_all, truncated)
 
 
 class _Requests:

@@ -236,6 +236,7 @@ class Deleted:
 
 
 DuplicateMode = Literal["pairs", "groups"]
+DuplicateKeep = Literal["central", "order"]  # which member represents a group: the most central, or the smallest id
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +258,7 @@ class DuplicateMember:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """A connected group of similar items: its most central member (ties by id) and all members by id."""
+    """A connected group of similar items: the member that represents it, and all members by id."""
 
     representative_id: str
     members: tuple[DuplicateMember, ...]
@@ -265,8 +266,15 @@ class DuplicateGroup:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateReport:
-    """One report of a near-duplicate search: how far it is, and what was found since the last one."""
+    """One report of a near-duplicate search: how far it is, and what was found since the last one.
+
+    Attributes:
+        exact: whether all pairs are compared; otherwise some may be missed.
+        truncated: whether there are more pairs than were asked for.
+    """
 
     progress: Progress
     pairs: tuple[DuplicatePair, ...] = ()
     groups: tuple[DuplicateGroup, ...] = ()
+    exact: bool = True
+    truncated: bool = False

@@ -104,6 +104,12 @@ class VectorStore(Protocol):
         """
         ...
 
-    def matrix(self, name: str, condition: Filter | None = None) -> MatrixView:
-        """The vectors that match, to be compared with each other. Raises NotFound."""
+    def matrix(self, name: str, condition: Filter | None = None, content_field: str = "") -> MatrixView:
+        """The vectors that match, to be compared with each other.
+
+        Args:
+            content_field: text field whose equal values mean equal content; "" for none.
+        Raises:
+            NotFound: no such collection.
+        """
         ...

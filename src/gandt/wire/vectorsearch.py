@@ -22,11 +22,12 @@ from gandt.api.vectorsearch.v1.vectorsearch_pb2_grpc import (
 )
 from gandt.domain.errors import InvalidInput
 from gandt.domain.filters import Filter
-from gandt.domain.near_duplicates import DEFAULT_THRESHOLD
+from gandt.domain.near_duplicates import CONTENT_FIELD, DEFAULT_MAX_PAIRS, DEFAULT_THRESHOLD, DuplicateSpec
 from gandt.domain.search_records import (
     Collection,
     Deleted,
     DuplicateGroup,
+    DuplicateKeep,
     DuplicateMember,
     DuplicateMode,
     DuplicatePair,
@@ -56,6 +57,11 @@ _STRATEGIES: dict[int, ExampleStrategy] = {
     pb.EXAMPLE_STRATEGY_AVERAGE: ExampleStrategy.AVERAGE,
     pb.EXAMPLE_STRATEGY_BEST_SCORE: ExampleStrategy.BEST_SCORE,
     pb.EXAMPLE_STRATEGY_SUM_SCORES: ExampleStrategy.SUM_SCORES,
+}
+_KEEPS: dict[int, DuplicateKeep] = {
+    pb.DUPLICATE_KEEP_UNSPECIFIED: "central",
+    pb.DUPLICATE_KEEP_CENTRAL: "central",
+    pb.DUPLICATE_KEEP_ORDER: "order",
 }
 _MODES: dict[int, DuplicateMode] = {
     pb.DUPLICATE_MODE_UNSPECIFIED: "groups",
@@ -324,26 +330,38 @@ def search_answer_message(answer: SearchAnswer) -> pb.SearchResponse:
 # ---- FindNearDuplicates ----
 
 
-def duplicate_mode(value: int) -> DuplicateMode:
-    """Pairs or groups; unspecified is groups. Raises InvalidInput on a number that is not in the enum."""
-    if value not in _MODES:
-        raise InvalidInput(f"mode {value} is unknown", field="mode", reason="BAD_MODE")
-    return _MODES[value]
+def duplicate_spec(message: pb.FindNearDuplicatesRequest) -> DuplicateSpec:
+    """What to look for; unspecified is 0.95, groups, central, a million pairs, the usual field.
 
-
-def duplicates_request(
-    name: str, threshold: float, mode: DuplicateMode, condition: Filter | None
-) -> pb.FindNearDuplicatesRequest:
-    """A near-duplicate search."""
-    number = pb.DUPLICATE_MODE_PAIRS if mode == "pairs" else pb.DUPLICATE_MODE_GROUPS
-    return pb.FindNearDuplicatesRequest(
-        collection=name, threshold=threshold, mode=number, filter=types.filter_message(condition)
+    Raises:
+        InvalidInput: a number that is not in its enum.
+    """
+    if message.mode not in _MODES:
+        raise InvalidInput(f"mode {message.mode} is unknown", field="mode", reason="BAD_MODE")
+    if message.keep not in _KEEPS:
+        raise InvalidInput(f"keep {message.keep} is unknown", field="keep", reason="BAD_MODE")
+    return DuplicateSpec(
+        threshold=message.threshold or DEFAULT_THRESHOLD,
+        mode=_MODES[message.mode],
+        keep=_KEEPS[message.keep],
+        max_pairs=message.max_pairs or DEFAULT_MAX_PAIRS,
+        content_field=message.content_field if message.HasField("content_field") else CONTENT_FIELD,
+        exact=message.exact,
     )
 
 
-def threshold(message: pb.FindNearDuplicatesRequest) -> float:
-    """The threshold; 0 means 0.95."""
-    return message.threshold or DEFAULT_THRESHOLD
+def duplicates_request(name: str, spec: DuplicateSpec, condition: Filter | None) -> pb.FindNearDuplicatesRequest:
+    """A near-duplicate search."""
+    return pb.FindNearDuplicatesRequest(
+        collection=name,
+        threshold=spec.threshold,
+        mode=pb.DUPLICATE_MODE_PAIRS if spec.mode == "pairs" else pb.DUPLICATE_MODE_GROUPS,
+        keep=pb.DUPLICATE_KEEP_ORDER if spec.keep == "order" else pb.DUPLICATE_KEEP_CENTRAL,
+        max_pairs=spec.max_pairs,
+        content_field=spec.content_field,
+        exact=spec.exact,
+        filter=types.filter_message(condition),
+    )
 
 
 def duplicate_report_messages(report: DuplicateReport) -> Iterator[pb.FindNearDuplicatesResponse]:
@@ -368,6 +386,8 @@ def duplicate_report_messages(report: DuplicateReport) -> Iterator[pb.FindNearDu
             progress=progress,
             pairs=[message for message in part if isinstance(message, pb.DuplicatePair)],
             groups=[message for message in part if isinstance(message, pb.DuplicateGroup)],
+            exact=report.exact,
+            truncated=report.truncated and stop == len(found),
         )
 
 
@@ -383,6 +403,8 @@ def duplicate_report(message: pb.FindNearDuplicatesResponse) -> DuplicateReport:
             )
             for group in message.groups
         ),
+        message.exact,
+        message.truncated,
     )
 
 

@@ -75,6 +75,30 @@ DUPLICATE_MODE_GROUPS: DuplicateMode.ValueType  # 2
 """Connected groups with a representative; single items too."""
 global___DuplicateMode = DuplicateMode
 
+class _DuplicateKeep:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _DuplicateKeepEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_DuplicateKeep.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    DUPLICATE_KEEP_UNSPECIFIED: _DuplicateKeep.ValueType  # 0
+    """Not said: CENTRAL."""
+    DUPLICATE_KEEP_CENTRAL: _DuplicateKeep.ValueType  # 1
+    """The one with the largest mean similarity to all; ties by id."""
+    DUPLICATE_KEEP_ORDER: _DuplicateKeep.ValueType  # 2
+    """The one with the smallest id."""
+
+class DuplicateKeep(_DuplicateKeep, metaclass=_DuplicateKeepEnumTypeWrapper):
+    """Which member represents a group."""
+
+DUPLICATE_KEEP_UNSPECIFIED: DuplicateKeep.ValueType  # 0
+"""Not said: CENTRAL."""
+DUPLICATE_KEEP_CENTRAL: DuplicateKeep.ValueType  # 1
+"""The one with the largest mean similarity to all; ties by id."""
+DUPLICATE_KEEP_ORDER: DuplicateKeep.ValueType  # 2
+"""The one with the smallest id."""
+global___DuplicateKeep = DuplicateKeep
+
 @typing.final
 class Collection(google.protobuf.message.Message):
     """A set of vectors of one model."""
@@ -937,12 +961,26 @@ class FindNearDuplicatesRequest(google.protobuf.message.Message):
     THRESHOLD_FIELD_NUMBER: builtins.int
     MODE_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
+    KEEP_FIELD_NUMBER: builtins.int
+    MAX_PAIRS_FIELD_NUMBER: builtins.int
+    CONTENT_FIELD_FIELD_NUMBER: builtins.int
+    EXACT_FIELD_NUMBER: builtins.int
     collection: builtins.str
     """Collection name."""
     threshold: builtins.float
     """Smallest cosine similarity, in (0, 1]; 0 means 0.95."""
     mode: global___DuplicateMode.ValueType
     """Pairs or groups."""
+    keep: global___DuplicateKeep.ValueType
+    """Which member represents a group."""
+    max_pairs: builtins.int
+    """Most pairs to send in mode PAIRS, up to 100000000; 0 means 1000000. The search ends there and says `truncated`."""
+    content_field: builtins.str
+    """Text field with a hash of the item's content: items with equal values are exact duplicates (score 1) without being
+    compared. Absent means content_sha256; empty compares vectors only.
+    """
+    exact: builtins.bool
+    """Compare all pairs even where there are so many items that a graph of nearest neighbors would be used."""
     @property
     def filter(self) -> gandt.api.type.v1.type_pb2.Filter:
         """Condition; absent keeps all."""
@@ -954,9 +992,14 @@ class FindNearDuplicatesRequest(google.protobuf.message.Message):
         threshold: builtins.float = ...,
         mode: global___DuplicateMode.ValueType = ...,
         filter: gandt.api.type.v1.type_pb2.Filter | None = ...,
+        keep: global___DuplicateKeep.ValueType = ...,
+        max_pairs: builtins.int = ...,
+        content_field: builtins.str | None = ...,
+        exact: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "filter", b"filter", "mode", b"mode", "threshold", b"threshold"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_content_field", b"_content_field", "content_field", b"content_field", "filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_content_field", b"_content_field", "collection", b"collection", "content_field", b"content_field", "exact", b"exact", "filter", b"filter", "keep", b"keep", "max_pairs", b"max_pairs", "mode", b"mode", "threshold", b"threshold"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_content_field", b"_content_field"]) -> typing.Literal["content_field"] | None: ...
 
 global___FindNearDuplicatesRequest = FindNearDuplicatesRequest
 
@@ -974,7 +1017,7 @@ class DuplicatePair(google.protobuf.message.Message):
     second_id: builtins.str
     """The larger id."""
     score: builtins.float
-    """Their cosine similarity."""
+    """Their cosine similarity; 1 for equal content."""
     def __init__(
         self,
         *,
@@ -997,7 +1040,7 @@ class DuplicateMember(google.protobuf.message.Message):
     image_id: builtins.str
     """Its id."""
     similarity: builtins.float
-    """Cosine similarity to the representative; 1 for itself."""
+    """Cosine similarity to the representative; 1 for itself and for equal content."""
     def __init__(
         self,
         *,
@@ -1017,7 +1060,7 @@ class DuplicateGroup(google.protobuf.message.Message):
     REPRESENTATIVE_ID_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
     representative_id: builtins.str
-    """The most central member; ties by id."""
+    """The member that stands for the group, see DuplicateKeep."""
     @property
     def members(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DuplicateMember]:
         """All members by id, the representative included."""
@@ -1041,6 +1084,14 @@ class FindNearDuplicatesResponse(google.protobuf.message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     PAIRS_FIELD_NUMBER: builtins.int
     GROUPS_FIELD_NUMBER: builtins.int
+    EXACT_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
+    exact: builtins.bool
+    """Whether all pairs are compared. Otherwise a graph of each item's 32 nearest neighbors is used, and some pairs may be
+    missed.
+    """
+    truncated: builtins.bool
+    """Whether there are more than max_pairs pairs; true in the last response only."""
     @property
     def progress(self) -> gandt.api.type.v1.type_pb2.Progress:
         """How far the comparison is."""
@@ -1059,8 +1110,10 @@ class FindNearDuplicatesResponse(google.protobuf.message.Message):
         progress: gandt.api.type.v1.type_pb2.Progress | None = ...,
         pairs: collections.abc.Iterable[global___DuplicatePair] | None = ...,
         groups: collections.abc.Iterable[global___DuplicateGroup] | None = ...,
+        exact: builtins.bool = ...,
+        truncated: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["progress", b"progress"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["groups", b"groups", "pairs", b"pairs", "progress", b"progress"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exact", b"exact", "groups", b"groups", "pairs", b"pairs", "progress", b"progress", "truncated", b"truncated"]) -> None: ...
 
 global___FindNearDuplicatesResponse = FindNearDuplicatesResponse
