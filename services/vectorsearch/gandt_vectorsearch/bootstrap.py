@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import grpc.aio
 
+from gandt.adapters.milvus_index import IndexSpec
 from gandt.adapters.milvus_lite import MilvusLiteJournal
-from gandt.adapters.milvus_server import IndexSpec, MilvusServer
+from gandt.adapters.milvus_server import Connection, MilvusServer, Partitions
+from gandt.adapters.milvus_session import options_of
 from gandt.adapters.neighbor_graph import neighbor_pairs
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.resident_vectors import ResidentVectors
@@ -31,14 +33,24 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:  #
 
 
 def _server(settings: Settings) -> MilvusServer:
-    options: dict[str, str] = {}
-    if settings.milvus_ca_file is not None:
-        options["server_pem_path"] = str(settings.milvus_ca_file)
-    if settings.milvus_database:
-        options["db_name"] = settings.milvus_database
-    token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
+    options = options_of(
+        settings.milvus_uri,
+        settings.milvus_ca_file,
+        settings.milvus_client_cert_file,
+        settings.milvus_client_key_file,
+        settings.milvus_server_name,
+        settings.milvus_database,
+    )
+    connection = Connection(
+        settings.milvus_uri,
+        settings.milvus_token.get_secret_value() if settings.milvus_token else "",
+        options,
+        settings.milvus_timeout_seconds,
+        settings.milvus_consistency,
+    )
     index = IndexSpec(settings.milvus_index, settings.milvus_index_params, settings.milvus_search_params)
-    return MilvusServer(settings.milvus_uri, token, index, settings.max_resident_bytes, options)
+    partitions = Partitions(settings.milvus_partition_field, settings.milvus_partitions)
+    return MilvusServer(connection, index, partitions, settings.max_resident_bytes)
 
 
 def assemble(store: VectorStore, graph_above_rows: int = 0) -> Application:

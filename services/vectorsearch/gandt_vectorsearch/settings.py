@@ -54,18 +54,56 @@ class Settings(ServiceSettings):
     milvus_ca_file: Path | None = Field(
         default=None, description="PEM that an https:// Milvus server is checked against; empty takes the system's."
     )
+    milvus_client_cert_file: Path | None = Field(
+        default=None, description="PEM of our own certificate, for a Milvus server that asks for one (mutual TLS)."
+    )
+    milvus_client_key_file: Path | None = Field(default=None, description="PEM of the key of our own certificate.")
+    milvus_server_name: str = Field(
+        default="", description="Name in the Milvus server's certificate where it is not the host of `milvus_uri`."
+    )
     milvus_database: str = Field(default="", description="Database on the Milvus server; empty is its default.")
-    milvus_index: Literal["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "IVF_RABITQ", "DISKANN", "AUTOINDEX"] = (
-        Field(
-            default="FLAT",
-            description="Index of new collections on a Milvus server. FLAT is exact and good to about 200,000 vectors, "
-            "HNSW to some millions; answers of all but FLAT are approximate and say so.",
-        )
+    milvus_timeout_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Longest wait for one answer of the Milvus server; within it a call is tried again while the "
+        "server is away. Raise it for large indexes on disk.",
     )
-    milvus_index_params: dict[str, int] = Field(
+    milvus_consistency: Literal["Strong", "Bounded", "Session", "Eventually"] = Field(
+        default="Bounded",
+        description="What searches on a Milvus server see of recent writes. Bounded may miss those of the last seconds "
+        "and does not wait; Strong sees all. Fetch, Scan, FindNearDuplicates and exact searches are always Strong.",
+    )
+    milvus_index: Literal[
+        "FLAT",
+        "HNSW",
+        "HNSW_SQ",
+        "HNSW_PQ",
+        "IVF_FLAT",
+        "IVF_SQ8",
+        "IVF_PQ",
+        "IVF_RABITQ",
+        "SCANN",
+        "DISKANN",
+        "AUTOINDEX",
+    ] = Field(
+        default="FLAT",
+        description="Index of new collections on a Milvus server. FLAT is exact and good to about 200,000 vectors, "
+        "HNSW to some millions; answers of all but FLAT are approximate and say so.",
+    )
+    milvus_index_params: dict[str, int | float | bool | str] = Field(
         default_factory=dict,
-        description='Build parameters by Milvus\' names, as JSON: {"M": 16, "efConstruction": 200}.',
+        description='Build parameters by Milvus\' names, as JSON: {"M": 16, "efConstruction": 200}. A server that '
+        "does not take one is refused.",
     )
-    milvus_search_params: dict[str, int] = Field(
+    milvus_search_params: dict[str, int | float | bool | str] = Field(
         default_factory=dict, description='Search parameters by Milvus\' names, as JSON: {"ef": 64}.'
+    )
+    milvus_partition_field: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,254})?$",
+        description="Field of items whose text parts new collections on a Milvus server; empty for none. Choose one "
+        "that most searches filter by: they then look into its parts only.",
+    )
+    milvus_partitions: int = Field(
+        default=16, ge=1, le=1024, description="Parts of a collection that has a partition field."
     )
