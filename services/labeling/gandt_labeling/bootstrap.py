@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gandt.adapters.object_stores import open_objects
+from gandt.adapters.pillow_images import PillowImages
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.system_clock import SystemClock
 from gandt.domain.errors import InvalidInput, PermissionDenied
@@ -34,6 +35,7 @@ from gandt_labeling.store.lock import StoreLock
 from gandt_labeling.web import Web
 
 OPERATOR_TOKEN_FILE = "labeling.token"
+MAX_SHOWN_PIXELS = 50_000_000  # of an image that is converted for the page: 150 MB while that lasts
 SECRET_FILE = "labeling.key"
 
 
@@ -77,6 +79,7 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         clock=clock,
         verifier=verifier,
         operator_token=_operator_token(settings),
+        browser_image=PillowImages(max_pixels=MAX_SHOWN_PIXELS).for_browsers,
         public_url=settings.public_url,
         inline_scripts=settings.inline_templates,
         max_object_bytes=settings.max_object_bytes,

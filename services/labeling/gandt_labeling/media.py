@@ -3,7 +3,7 @@
 
 A page runs in a sandboxed frame with an opaque origin, so its requests carry no cookie: the link itself is the
 permission, bound to one object and one lease, and over with it. Only image formats that browsers show are sent, told
-apart by their bytes and never by a name; SVG is code and is refused.
+apart by their bytes and never by a name; a BMP or TIFF goes out as JPEG, upright; SVG is code and is refused.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _serve(web: Web, request: Request) -> Response:
     data = web.objects.get(claims["u"])
     kind = image_type(data)
     if not kind:
-        raise InvalidInput("this object is not an image that browsers show", reason="NOT_AN_IMAGE")
+        data, kind = web.browser_image(data), "image/jpeg"
     span = parse_range(request.headers.get("range"), len(data))
     if span is None:
         return Response(data, 200, _HEADERS, media_type=kind)
@@ -69,7 +69,7 @@ def _serve(web: Web, request: Request) -> Response:
 
 
 def image_type(data: bytes) -> str:
-    """The media type by the first bytes; "" for what must not be sent."""
+    """The media type by the first bytes; "" for what must not be sent as it is."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -57,6 +57,7 @@ class Web:
     Attributes:
         verifier: None lets unsigned API calls in (loopback only).
         operator_token: opens POST /api/invites.
+        browser_image: makes a JPEG of an image that browsers do not show; InvalidInput when it is none.
         public_url: origin that workers see, "" to take it from each request.
         inline_scripts: whether a template's own inline scripts run.
         max_object_bytes: largest upload to /s3.
@@ -73,6 +74,7 @@ class Web:
     clock: Clock
     verifier: Verifier | None
     operator_token: str
+    browser_image: Callable[[bytes], bytes]
     public_url: str = ""
     inline_scripts: bool = True
     max_object_bytes: int = 256 * 1024 * 1024

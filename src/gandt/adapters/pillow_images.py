@@ -10,6 +10,8 @@ from gandt.ports.image_inspector import Inspected
 
 THUMBNAIL_SIDE = 320
 THUMBNAIL_QUALITY = 80
+BROWSER_SIDE = 4096
+BROWSER_QUALITY = 92
 
 
 class PillowImages:
@@ -29,3 +31,15 @@ class PillowImages:
         out = io.BytesIO()
         picture.save(out, "JPEG", quality=THUMBNAIL_QUALITY, comment=b"")  # Pillow would copy the comment
         return Inspected(info.width, info.height, info.format, out.getvalue())
+
+    def for_browsers(self, data: bytes) -> bytes:
+        """A JPEG of any image that we take: RGB, upright, the long side at most 4,096 pixels, without metadata.
+
+        Raises:
+            InvalidInput: as `inspect`.
+        """
+        picture = self._decoder.decode(data)
+        picture.thumbnail((BROWSER_SIDE, BROWSER_SIDE))
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=BROWSER_QUALITY, comment=b"")
+        return out.getvalue()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import struct
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from PIL import Image
 
 from gandt.domain.errors import WrongState
 
@@ -196,6 +198,29 @@ def test_frames_are_sandboxed_and_their_media_are_signed(service: Any) -> None:
     assert (part.status, part.body) == (206, b"PNG")
     assert stranger.call("GET", urlsplit(links[0]).path[:-3]).status == 401
     assert worker.call("POST", f"/api/leases/{lease['lease']}/return").status == 204
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_what_browsers_do_not_show_is_sent_as_an_upright_jpeg(service: Any, kind: str) -> None:
+    job = f"convert-{kind.lower()}"
+    service.upload(job)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    picture, out = Image.new("RGB", (60, 40), "blue"), io.BytesIO()
+    picture.save(out, kind, **({"exif": exif} if kind == "TIFF" else {}))
+    service.s3.put_object(Bucket="gandt", Key="photos/0.png", Body=out.getvalue())  # its name says nothing
+    service.sagemaker.create_labeling_job(**service.request(job))
+    service.wait_for(job, "InProgress")
+    worker = service.worker()
+    lease = worker.first(job)
+    link = re.search(r"/media/[^\"]+", worker.call("GET", lease["frame_url"]).body.decode())
+    assert link is not None
+    reply = worker.call("GET", link[0])
+    assert (reply.status, reply.headers["content-type"]) == (200, "image/jpeg")
+    with Image.open(io.BytesIO(reply.body)) as shown:
+        assert (shown.format, shown.size) == ("JPEG", (40, 60) if kind == "TIFF" else (60, 40))
+    assert worker.call("GET", link[0], Range="bytes=0-2").body == b"\xff\xd8\xff"
+    worker.call("POST", f"/api/leases/{lease['lease']}/return")
 
 
 @pytest.mark.parametrize("data", [b"<svg onload='x'/>", b"<html>", b"%PDF-1.7", b""])
