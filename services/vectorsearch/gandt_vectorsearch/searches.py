@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gandt.domain.errors import InvalidInput, NotFound
+from gandt.domain.errors import GandtError, InvalidInput, NotFound
 from gandt.domain.fields import check_field_name
+from gandt.domain.joint_search import apart, joined
 from gandt.domain.search import mmr
 from gandt.domain.search_records import (
     MAX_RESULTS,
@@ -63,6 +64,16 @@ class ByExamples:
 Query = ByVectors | ByIds | ByExamples
 
 
+@dataclass(frozen=True, slots=True)
+class SearchCall:
+    """What one caller asks."""
+
+    query: Query
+    options: SearchOptions
+    model_id: str = ""
+    deadline: Deadline = NO_DEADLINE
+
+
 class Searches:
     """The Search use case.
 
@@ -93,16 +104,64 @@ class Searches:
             WrongState: the collection holds another model's vectors.
         """
         began = self._clock.monotonic()
+        nearest = self._prepared(name, query, options, model_id, deadline)
+        answer = self._answered(name, nearest, options)
+        self._note(name, query, options, nearest, answer, began)
+        return answer
+
+    def search_together(self, name: str, calls: Sequence[SearchCall]) -> list[SearchAnswer | GandtError]:
+        """Some calls that differ in query, k, offset and min_score only, answered by one search of the store.
+
+        Returns:
+            For each call what `search` would have answered or raised.
+        """
+        began = self._clock.monotonic()
+        prepared: list[NearestQuery | GandtError] = []
+        for call in calls:
+            try:
+                prepared.append(self._prepared(name, call.query, call.options, call.model_id, call.deadline))
+            except GandtError as error:
+                prepared.append(error)
+        good = [nearest for nearest in prepared if not isinstance(nearest, GandtError)]
+        try:
+            answers = iter(apart(self._store.nearest(name, joined(good)), good) if good else [])
+        except GandtError as error:
+            return [nearest if isinstance(nearest, GandtError) else error for nearest in prepared]
+        out: list[SearchAnswer | GandtError] = []
+        for call, nearest in zip(calls, prepared, strict=True):
+            if isinstance(nearest, GandtError):
+                out.append(nearest)
+                continue
+            answer = next(answers)
+            answer = replace(answer, results=tuple(_cut(hits, call.options) for hits in answer.results))
+            self._note(name, call.query, call.options, nearest, answer, began)
+            out.append(answer)
+        return out
+
+    def _prepared(
+        self, name: str, query: Query, options: SearchOptions, model_id: str, deadline: Deadline
+    ) -> NearestQuery:
+        """The checked search, as stores answer it. Raises as `search`."""
+        deadline.check()
         collection = self._service.of_model(name, model_id)
         _check_options(options)
         nearest = self._resolved(collection, query, options)
         self._check_size(collection, nearest, options)
         deadline.check()
-        answer = self._answered(name, nearest, options)
+        return nearest
+
+    def _note(
+        self,
+        name: str,
+        query: Query,
+        options: SearchOptions,
+        nearest: NearestQuery,
+        answer: SearchAnswer,
+        began: float,
+    ) -> None:
         kind = {ByVectors: "vectors", ByIds: "ids", ByExamples: "examples"}[type(query)]
         self._meter.observe(SEARCH_SECONDS, self._clock.monotonic() - began, query=kind, index=answer.index)
         self._watch_recall(name, nearest, options, answer)
-        return answer
 
     def _resolved(self, collection: Collection, query: Query, options: SearchOptions) -> NearestQuery:
         base = NearestQuery(

@@ -3,17 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gandt.domain.errors import InvalidInput
+from gandt.domain.errors import GandtError, InvalidInput
 from gandt.ports.clock import Deadline
+from gandt.runtime.gathering import Gathering
 from gandt.runtime.work_pool import WorkPool
 from gandt.wire import types
 from gandt.wire import vectorsearch as wire
 from gandt.wire.vectorsearch import pb
-from gandt_vectorsearch.searches import ByExamples, ByIds, ByVectors, Query, Searches
+from gandt_vectorsearch.searches import ByExamples, ByIds, ByVectors, Query, SearchCall, Searches
 from gandt_vectorsearch.service import VectorSearch
+
+JOINED_HITS = 128  # hits a query of searches that go together: more would make the others wait
+JOINED_QUERIES = 8  # queries a call of those
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    request: pb.SearchRequest
+    deadline: Deadline
 
 
 class VectorSearchServicer(wire.Servicer):
@@ -29,6 +40,7 @@ class VectorSearchServicer(wire.Servicer):
         self._service = service
         self._searches = searches
         self._pool = pool
+        self._gathering = Gathering(pool, self._search_together)
 
     async def CreateCollection(self, request: pb.CreateCollectionRequest, context: Any) -> pb.CreateCollectionResponse:
         wanted = wire.collection(request.collection)
@@ -95,7 +107,26 @@ class VectorSearchServicer(wire.Servicer):
         yield from wire.scan_messages(scan, dtype, request.with_vectors)
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
-        return await self._pool.call(context, self._search, request, self._pool.deadline(context))
+        asked = _Asked(request, self._pool.deadline(context))
+        if (key := _kinship(request)) is not None:
+            return await self._gathering.call(key, asked)
+        return await self._pool.call(context, self._search, request, asked.deadline)
+
+    def _search_together(self, asked: Sequence[_Asked]) -> list[pb.SearchResponse | GandtError]:
+        """Searches of one kinship: all by one product."""
+        if len(asked) == 1:
+            return [self._search(asked[0].request, asked[0].deadline)]
+        calls: list[SearchCall | GandtError] = []
+        for one in asked:
+            try:
+                request = one.request
+                calls.append(SearchCall(_query(request), wire.search_options(request), request.model_id, one.deadline))
+            except GandtError as error:
+                calls.append(error)
+        good = [call for call in calls if isinstance(call, SearchCall)]
+        answers = iter(self._searches.search_together(asked[0].request.collection, good))
+        outcomes = [call if isinstance(call, GandtError) else next(answers) for call in calls]
+        return [one if isinstance(one, GandtError) else wire.search_answer_message(one) for one in outcomes]
 
     def _search(self, request: pb.SearchRequest, deadline: Deadline) -> pb.SearchResponse:
         options = wire.search_options(request)
@@ -115,6 +146,23 @@ class VectorSearchServicer(wire.Servicer):
         reports = self._service.find_near_duplicates(request.collection, spec, condition, deadline)
         for report in reports:
             yield from wire.duplicate_report_messages(report)
+
+
+def _kinship(request: pb.SearchRequest) -> tuple[object, ...] | None:
+    """What small searches have in common that one product may answer; None for others."""
+    kind = request.WhichOneof("query")
+    if kind == "vectors":
+        count = len(request.vectors.block.data) // max(1, 2 * request.vectors.block.dim)
+    elif kind == "by_ids":
+        count = 2 * len(request.by_ids.ids)
+    else:
+        return None
+    if count > 2 * JOINED_QUERIES or (request.k or 10) + request.offset > JOINED_HITS:
+        return None
+    if request.group_by or request.diversity:
+        return None
+    condition = request.filter.SerializeToString(deterministic=True) if request.HasField("filter") else None
+    return request.collection, condition, request.exact, request.with_vectors, request.with_fields
 
 
 def _query(request: pb.SearchRequest) -> Query:

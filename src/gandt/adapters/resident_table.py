@@ -157,6 +157,7 @@ class ResidentTable:
         self._lock = threading.Lock()
         self._index: ResidentIndex | None = None
         self._epoch = 0
+        self._view = View([], dim, (), np.zeros(0, np.bool_), {}, 0, 0)
         self._reset()
         self._publish(0)
 
@@ -240,21 +241,22 @@ class ResidentTable:
         if index is None or query.exact or query.condition is not None or isinstance(query.queries, ExampleVectors):
             return None
         dropped = max((len(rows) for rows in excluded), default=0)
-        spare = (query.k + dropped) * view.size // max(1, view.items) + dropped  # dead rows are proposed as well
-        proposed = index.propose(view.epoch, view.size, query.queries, spare)
+        wanted = (query.k + dropped) * view.size // max(1, view.items) + 1  # dead rows are proposed as well
+        proposed = index.propose(view.epoch, view.size, query.queries, wanted)
         if proposed is None:
             return None
         rows, done = proposed
-        beside = np.arange(done, view.size)
+        drop = excluded or [np.zeros(0, np.int64)] * len(rows)
+        beside = _beside(corpus, done, query, drop)
         out = []
-        for number, (vector, near) in enumerate(zip(query.queries, rows, strict=True)):
-            some = np.concatenate([near[near >= 0], beside])
-            some = some[corpus.keep[some]]
-            if excluded:
-                some = some[~np.isin(some, excluded[number])]
-            if len(some) < min(query.k, view.items - dropped):
+        for number, near in enumerate(rows):
+            some = near[near >= 0]
+            some = some[corpus.keep[some] & ~np.isin(some, drop[number])]
+            if number < len(beside):
+                some = np.concatenate([some, beside[number]])
+            if len(some) < min(query.k, view.items - len(drop[number])) and query.min_score is None:
                 return None  # the graph did not reach enough living rows
-            out.append(rescored(corpus, some, vector, query.k, query.min_score))
+            out.append(rescored(corpus, some, query.queries[number], query.k, query.min_score))
         return out
 
     def append(self, items: ItemSet, generation: int) -> None:
@@ -332,8 +334,7 @@ class ResidentTable:
             used = min(self._segment_rows, rows - start)
             blocks.append(Block(start, vectors[:used], scales[:used]))
         alive = self._alive[:rows].copy()
-        known = getattr(self, "_view", None)
-        earlier = known.order if known is not None and known.epoch == self._epoch else None
+        earlier = self._view.order if self._view.epoch == self._epoch else None
         self._view = View(
             self._ids,
             self._dim,
@@ -362,6 +363,22 @@ def _ordered(ids: Sequence[str], alive: NDArray[np.bool_], earlier: Order | None
         return Order(np.array(rows, np.int64), len(alive))
     places = [bisect(old, ids[row], key=lambda row: ids[row]) for row in fresh]
     return Order(np.insert(old, places, fresh), len(alive))
+
+
+def _beside(
+    corpus: Corpus, done: int, query: NearestQuery, excluded: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.int64]]:
+    """For each query the nearest of the rows from `done` on, compared exactly; () when there are none."""
+    if done >= corpus.size or isinstance(query.queries, ExampleVectors):
+        return []
+    blocks = []
+    for block in corpus.blocks:
+        skip = max(0, done - block.start)
+        if skip < len(block.matrix):
+            blocks.append(Block(block.start + skip - done, block.matrix[skip:], block.scales[skip:]))
+    rest = Corpus(corpus.ids[done : corpus.size], tuple(blocks), corpus.keep[done:], corpus.keeps_all)
+    drop = [rows[rows >= done] - done for rows in excluded]
+    return [found.rows + done for found in nearest(rest, query.queries, query.k, query.min_score, drop)]
 
 
 def _equal(stored: Fields, given: Fields) -> bool:

@@ -111,6 +111,14 @@ class WorkPool:
         """
         return await self._submit(self._workers, _Call(context), fn, *args)
 
+    def submit(self, fn: Callable[..., R], *args: Any) -> concurrent.futures.Future[R]:
+        """Runs `fn(*args)` in a worker thread, for work that is not of one call alone.
+
+        Raises:
+            Overloaded: all workers are busy and the queue is full.
+        """
+        return self._start(self._workers, fn, *args)
+
     async def consume(self, context: Any, requests: AsyncIterator[Q], fn: Callable[..., R], *args: Any) -> R:
         """Runs `fn(requests, *args)` in a worker thread; it reads the client's stream as an iterator."""
         call = _Call(context)
