@@ -77,6 +77,16 @@ def test_flags_that_can_only_fail_later_are_refused_at_once(tmp_path: Path, caps
         assert list(tmp_path.iterdir()) == []
 
 
+def test_instructions_may_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "told.txt").write_text("Look at the beak.\nThen decide.\n", encoding="utf-8")
+    init = ["init", "--project", str(tmp_path / "p"), "--classes", "owl,hawk", "--instructions"]
+    assert main([*init, f"@{tmp_path / 'none.txt'}"]) == exit_codes.USAGE
+    assert "none.txt cannot be read: No such file" in capsys.readouterr().err
+    assert main([*init, f"@{tmp_path / 'told.txt'}"]) == exit_codes.DONE
+    told = configuration.load(tmp_path / "p").get("project", "instructions")
+    assert told == "Look at the beak.\nThen decide.\n"
+
+
 def test_init_writes_a_configuration_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["init", "--project", str(tmp_path), "--classes", "owl,hawk", "--target", "owl", "--budget", "20"]
     assert main(arguments) == exit_codes.DONE

@@ -65,6 +65,14 @@ def test_the_grid_shows_what_the_manifest_says() -> None:
     assert '<script>alert("1")' not in text
 
 
+def test_the_grid_shows_the_instructions_as_text() -> None:
+    told = "Look at the beak.\n<b>Owls</b> have none & no teeth."
+    text = frame(GRID, {"taskObject": [{**TILES[0], "instructions": told}, TILES[1]]})
+    assert f'<p class="told">{html.escape(told)}</p>' in text
+    assert "white-space: pre-line" in text
+    assert 'class="told"' not in frame(GRID)
+
+
 def test_the_grid_needs_only_what_the_original_wrote() -> None:
     text = frame(GRID, {"taskObject": [{"source-ref": "s3://b/1.jpg", "index": 0}]})
     assert 'data-multi="yes"' in text

@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-workers-per-image", type=int, metavar="N", help="most workers an image, with repeats")
     group.add_argument("--strategy", metavar="NAME", help="how images are selected (default: auto)")
     group.add_argument("--method", metavar="NAME", help="how answers are aggregated (default: auto)")
-    group.add_argument("--instructions", metavar="TEXT", help="what workers are told")
+    group.add_argument("--instructions", metavar="TEXT", help="what workers are told on each page; @FILE reads it")
 
 
 def slug(text: str) -> str:
@@ -108,7 +108,7 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
             other_label=other,
             multi_label=bool(value("multilabel", "multi_label")),
             target_labels=targets,
-            instructions=str(value("instructions", "instructions")),
+            instructions=_instructions(args) or settings["instructions"],
             budget_usd_micros=micros(float(str(value("budget", "budget_usd"))), "--budget"),
             price_per_page_usd_micros=micros(
                 float(str(value("price_per_page", "price_per_page_usd"))), "--price-per-page"
@@ -138,6 +138,27 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
     check_budget(spec)
     _check_names(spec)
     return spec
+
+
+def _instructions(args: argparse.Namespace) -> str:
+    """The text of --instructions, from a file when it begins with @.
+
+    Raises:
+        InvalidInput: the file cannot be read, or is no text.
+    """
+    given = str(getattr(args, "instructions", None) or "")
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInput(
+            f"the instructions in {given[1:]} cannot be read: {why}",
+            field="instructions",
+            reason="CANNOT_READ",
+            fix="name a text file after the @",
+        ) from error
 
 
 def _check_names(spec: CampaignSpec) -> None:

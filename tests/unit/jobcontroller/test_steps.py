@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -435,6 +436,21 @@ def test_known_labels_outside_the_classes_of_a_campaign_under_way_are_refused(wo
     world.controller.campaigns.stop(made.campaign_id)
     world.run()
     assert world.controller.catalog.import_labels(given, kind, False).imported == 1  # nobody's classes any more
+
+
+def test_all_of_the_instructions_travel_with_each_page(world: World) -> None:
+    told = "First look.\n\n" + "Then look again. " * 40
+    world.controller.campaigns.create(spec(instructions=told), "", manual=True)
+    made = world.controller.rounds.create("", 0, "", "")
+    request = world.controller.rounds.create_job(made.round_id, "").request
+    assert len(request.description) == 255  # Ground Truth's limit for the list of jobs
+    for line in world.objects.get(request.manifest_uri).decode().splitlines():
+        tiles = json.loads(json.loads(line)["source"])
+        assert tiles[0]["instructions"] == told.strip()
+        assert not any("instructions" in tile for tile in tiles[1:])
+    with pytest.raises(InvalidInput) as caught:
+        world.controller.campaigns.create(spec(instructions="x" * 30_000), "", manual=True)
+    assert caught.value.reason == "MANIFEST_LINE_TOO_LONG"
 
 
 def test_automatic_names_need_no_service(world: World) -> None:

@@ -192,6 +192,7 @@ def _asked(spec: CampaignSpec) -> Question:
         positive_examples=spec.positive_example_uris,
         negative_examples=spec.negative_example_uris,
         multi_label=spec.multi_label,
+        instructions=spec.instructions.strip(),
     )
 
 
@@ -306,7 +307,9 @@ def _refuse(parts: Parts, job: LabelingJob, error: GandtError) -> None:
 
 
 def _group(parts: Parts, job: LabelingJob) -> PageGroup:
-    """The group that a job took off its round: its images that are picks, so without gold."""
+    """The group that a job took off its round: its images that were ever picked, so without gold; the round's first."""
     asked = parts.store.job_pages(job.job_name)
     picks = parts.store.get_round(job.round_id, with_picks=True).picks
-    return PageGroup(tuple(pick.image_id for pick in picks if pick.image_id in asked), job.workers_per_page)
+    own = [pick.image_id for pick in picks if pick.image_id in asked]
+    earlier = sorted(parts.store.picked_images(job.campaign_id).intersection(asked).difference(own))
+    return PageGroup((*own, *earlier), job.workers_per_page)

@@ -49,6 +49,7 @@ class Question:
         other_label: the label that means "none of these"; it excludes the rest.
         positive_examples, negative_examples: `s3://` URIs shown with the instructions.
         multi_label: whether a tile may get several labels.
+        instructions: what workers read on the page, as plain text with line breaks; "" for the page's own words alone.
     """
 
     event_names: tuple[str, ...]
@@ -56,6 +57,7 @@ class Question:
     positive_examples: tuple[str, ...] = ()
     negative_examples: tuple[str, ...] = ()
     multi_label: bool = True
+    instructions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,8 @@ def _tile(index: int, tile: Tile, task_id: str, asked: Question | None) -> dict[
             "other_category_label": asked.other_label,
             "multi_label": asked.multi_label,
         }
+        if asked.instructions:
+            out["instructions"] = asked.instructions
     out |= {"source-ref": tile.uri, "index": index}
     if tile.thumbnail_uri:
         out["thumbnail-ref"] = tile.thumbnail_uri
@@ -258,9 +262,18 @@ def _too_long(
         f"{MAX_LINE_CHARACTERS:,} as a line)",
         field="group_size",
         reason="MANIFEST_LINE_TOO_LONG",
-        fix=f"use a group size of at most {fits}" if fits > 0 else "use shorter labels, URIs or fewer examples",
+        fix=f"use a group size of at most {fits}"
+        if fits > 0
+        else "use shorter labels, instructions, URIs or fewer examples",
         metadata={"line": str(number + 1), "group_size": str(max(fits, 0))},
     )
 
 
-_FIRST_ONLY = {"event_names", "positive_examples", "negative_examples", "other_category_label", "multi_label"}
+_FIRST_ONLY = {
+    "event_names",
+    "positive_examples",
+    "negative_examples",
+    "other_category_label",
+    "multi_label",
+    "instructions",
+}

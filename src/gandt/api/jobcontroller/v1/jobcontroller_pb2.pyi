@@ -570,7 +570,7 @@ class CampaignSpec(google.protobuf.message.Message):
     multi_label: builtins.bool
     """Whether an image may carry several labels."""
     instructions: builtins.str
-    """What workers are told."""
+    """What workers are told: whole on each page, its first 255 characters in the list of jobs. Counts for the page's size."""
     budget_usd_micros: builtins.int
     """Most money in all, in millionths of a US dollar; 0 means nothing may be spent."""
     price_per_page_usd_micros: builtins.int
