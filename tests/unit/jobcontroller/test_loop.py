@@ -17,7 +17,7 @@ from gandt.adapters.sql_jobs import SqlJobs
 from gandt.domain.errors import BackendUnavailable, InvalidInput, Overloaded, WrongState
 from gandt.domain.labeling.campaigns import CampaignState, StopRule
 from gandt.domain.labeling.jobs import BackendState, JobState
-from gandt.domain.labeling.rounds import RoundState
+from gandt.domain.labeling.rounds import PageGroup, RoundState
 from tests.unit.jobcontroller.world import Killed, World, spec
 
 
@@ -84,6 +84,28 @@ def test_a_label_that_becomes_doubtful_later_is_asked_again(world: World) -> Non
     jobs, _ = world.controller.rounds.list_jobs("", rounds[1].round_id, 0, "")
     assert [(job.images, job.workers_per_page) for job in jobs] == [(10, 3), *[(1, 1)] * 6]
     check_books(world)
+
+
+def test_a_refused_repeat_keeps_the_images_of_earlier_rounds(world: World) -> None:
+    world.add_images(24)
+    world.controller.campaigns.create(spec(max_workers_per_image=4), "", manual=True)
+    steps = world.controller.rounds
+    doubtful: set[str] = set()
+    world.aggregator.wants_more = lambda question, most: doubtful  # type: ignore[method-assign]
+    for _ in range(2):
+        steps.create("", 0, "", "")
+        steps.create_job("", "")
+        world.work()
+        steps.collect("")
+        done = steps.aggregate("")
+        doubtful = doubtful or {steps.get("").picks[0].image_id}
+    (old,) = doubtful
+    assert (done.round.number, done.need_answers, done.round.pending) == (2, 1, (PageGroup((old,), 1),))
+    world.backend.faults = [InvalidInput("the role is wrong")]
+    with pytest.raises(InvalidInput):
+        steps.create_job("", "")
+    assert steps.get("").pending == (PageGroup((old,), 1),)
+    assert steps.create_job("", "").images == 1
 
 
 def test_a_campaign_runs_until_nothing_is_left(world: World) -> None:
