@@ -27,6 +27,7 @@ class Portal:
     pages: list[list[dict[str, Any]]]
     slots: int
     address: str = ""
+    is_full: bool = False
     answers: dict[tuple[int, str], Any] = field(default_factory=dict)
     leases: dict[str, tuple[int, str]] = field(default_factory=dict)
     frames: Counter[str] = field(default_factory=Counter)
@@ -49,6 +50,8 @@ class Portal:
             if path.startswith("/frame/"):
                 self.frames[lease] += 1
                 return 200, "<html>page</html>"
+            if path.endswith("/submit") and self.is_full:
+                return 507, error("DISK_FULL")
             if path.endswith("/submit"):
                 if self.answers.get(self.leases[lease], body["answer"]) != body["answer"]:
                     return 409, error("ALREADY_ANSWERED")
@@ -166,3 +169,13 @@ def test_calls_and_their_errors(portal: Portal) -> None:
         simulate_workers(portal.address, [], [SimWorker("w")], {})
     with pytest.raises(BackendUnavailable):
         simulate_workers("http://127.0.0.1:1", ["good"], [SimWorker("w")], {})
+
+
+def test_a_full_disk_at_the_portal_ends_the_work_and_refuses_no_page(portal: Portal) -> None:
+    portal.is_full = True
+    with pytest.raises(WrongState) as caught:
+        simulate_workers(portal.address, ["good"], [SimWorker("w")], {})
+    assert caught.value.reason == "DISK_FULL"
+    portal.is_full = False
+    work = simulate_workers(portal.address, ["good"], [SimWorker("w")], {})
+    assert (work.pages, work.refused) == ({"w": 4}, {})

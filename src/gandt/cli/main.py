@@ -161,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if full is None:
             return _internal(error, out, "--verbose" in rest or "-v" in rest)
         out.error(full)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  it may be the file that is full
         return exit_codes.exit_code(full)
     except Exception as error:  # noqa: BLE001  the last line of defence: a user never sees a traceback
         return _internal(error, out, "--verbose" in rest or "-v" in rest)

@@ -22,7 +22,7 @@ from gandt_standalone import catalog
 from gandt_standalone.serve_file import STATE_DIR
 
 from gandt.client.connection import Target
-from gandt.domain.errors import WrongState
+from gandt.domain.errors import GandtError, WrongState
 from gandt.runtime.application import Application
 from gandt.runtime.hosting import Addresses, Host
 from gandt.runtime.loop_thread import LoopThread
@@ -197,6 +197,8 @@ def _logged(close: Callable[[], object]) -> None:
     """Closes one thing; the others must still be closed."""
     try:
         close()
+    except GandtError as error:
+        log.warning("an embedded service did not close cleanly: %s", error, extra={"reason": error.reason})
     except Exception:  # logged with its trace; an error here would hide the caller's own
         log.exception("an embedded service did not close")
 

@@ -14,6 +14,7 @@ from gandt.adapters import local_embedding_jobs
 from gandt.adapters.local_embedding_jobs import LocalEmbeddingJobs
 from gandt.adapters.sql_jobs import SqlJobs
 from gandt.domain.catalog import CatalogFile, CatalogImage, EmbeddingJob, EmbeddingState
+from gandt.domain.disk import FULL, disk_trouble
 from gandt.domain.embedding import EmbedResult, ImageInput, ModelInfo
 from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, WrongState
 from gandt.domain.vectors import VectorSet
@@ -153,3 +154,48 @@ def test_publishing_waits_for_a_vector_store_that_is_gone_for_a_moment(store: Sq
     LocalEmbeddingJobs(store, Embedder(), Vectors(), publish).run("e1")
     assert states == [EmbeddingState.RUNNING, EmbeddingState.RUNNING]
     assert store.get_embedding_job("e1").state is EmbeddingState.COMPLETED
+
+
+FULL_DISK = disk_trouble("the folder /p/.gandt/vectors", FULL, "the disk is full")
+
+
+def test_a_full_vector_store_fails_the_job_and_the_next_goes_on(
+    store: SqlJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_embedding_jobs, "MAX_DISK_TRIES", 1)
+    vectors = Vectors()
+    vectors.fault = FULL_DISK
+    jobs = LocalEmbeddingJobs(store, Embedder(), vectors, lambda _: None)
+    jobs.run("e1")
+    failed = store.get_embedding_job("e1")
+    assert (failed.state, failed.message) == (EmbeddingState.FAILED, str(FULL_DISK))
+    assert jobs.unsaid_failure("e1") == ""
+    store.end_embedding_job("e1", EmbeddingState.RUNNING, "")
+    jobs.run("e1")
+    assert store.get_embedding_job("e1").embedded == COUNT
+    assert sorted(vectors.ids) == [f"i{n:02d}" for n in range(COUNT)]
+
+
+class FillingVectors(Vectors):
+    """A store on the disk of the job store, which is full with its first block."""
+
+    def __init__(self, store: SqlJobs) -> None:
+        super().__init__()
+        self.store = store
+
+    def upsert(self, collection: str, block: VectorSet) -> Sequence[tuple[str, GandtError]]:
+        with self.store.read() as connection:
+            connection.exec_driver_sql("PRAGMA query_only=ON")
+        raise FULL_DISK
+
+
+def test_a_failure_that_cannot_be_stored_is_told_from_memory(store: SqlJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_embedding_jobs, "MAX_DISK_TRIES", 1)
+    jobs = LocalEmbeddingJobs(store, Embedder(), FillingVectors(store), lambda _: None)
+    jobs.run("e1")
+    assert store.get_embedding_job("e1").state is EmbeddingState.RUNNING
+    assert jobs.unsaid_failure("e1") == str(FULL_DISK)
+    with store.read() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=OFF")
+    LocalEmbeddingJobs(store, Embedder(), Vectors(), lambda _: None).run("e1")  # as when the controller starts again
+    assert store.get_embedding_job("e1").embedded == COUNT

@@ -19,6 +19,7 @@ from gandt.domain.errors import (
     Overloaded,
     PermissionDenied,
     Unauthenticated,
+    WrongState,
 )
 from gandt.domain.labeling.jobs import BackendState, JobRequest
 from tests.unit.jobcontroller.world import PLACES
@@ -133,3 +134,13 @@ def test_nobody_listening_is_no_answer(client: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(client, "create_labeling_job", fail)
     with pytest.raises(BackendUnavailable, match="got no answer from"):
         SageMakerJobs(lambda: client).create(REQUEST)
+
+
+def test_a_full_disk_behind_our_labeling_service_keeps_its_reason_and_its_words(client: Any) -> None:
+    said = "the labeling database /p/.gandt/labeling.db cannot be written: the disk is full or failing"
+    with Stubber(client) as stub:
+        stub.add_client_error("describe_labeling_job", "DISK_FULL", said, http_status_code=507)
+        with pytest.raises(WrongState) as caught:
+            SageMakerJobs(lambda: client).describe("gt-1")
+    assert (caught.value.message, caught.value.reason) == (said, "DISK_FULL")
+    assert caught.value.fix.startswith("free some space, then run it again")

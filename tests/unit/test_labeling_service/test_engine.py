@@ -11,7 +11,8 @@ import pytest
 from gandt_labeling.service.output import EXPIRED
 from gandt_labeling.service.parts import Limits
 
-from gandt.domain.errors import BackendUnavailable
+from gandt.domain.disk import FULL, disk_trouble
+from gandt.domain.errors import BackendUnavailable, WrongState
 
 PRE = "arn:aws:lambda:local-1:000000000000:function:gandt-pre-LabelingFunction"
 POST = "arn:aws:lambda:local-1:000000000000:function:gandt-post-LabelingFunction"
@@ -353,3 +354,35 @@ def test_levels_are_reported(bench: Any) -> None:
     assert bench.meter.value("gandt_labeling_tasks", state="open") == 3
     assert bench.meter.value("gandt_labeling_leases") == 1
     assert bench.meter.value("gandt_labeling_active_workers") == 1
+
+
+def test_who_asks_about_a_job_is_told_of_the_full_disk_and_it_goes_on_with_space(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.create(pages=1)
+    bench.answer(bench.worker())
+    full = disk_trouble("/p/.gandt/objects/gandt/out", FULL, "the disk is full")
+
+    def fail(*_: Any) -> Any:
+        raise full
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.objects, "put", fail)
+        bench.run()
+        with pytest.raises(WrongState, match="objects/gandt/out cannot be written: the disk is full"):
+            bench.jobs.describe("job-1")
+    bench.run()
+    assert bench.status() == "Completed"
+    assert len(bench.manifest()[0]["labels"]["responses"]) == 1
+
+
+def test_a_trouble_that_passes_by_itself_is_no_answer_about_a_job(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.create(pages=1)
+    bench.answer(bench.worker())
+
+    def fail(*_: Any) -> Any:
+        raise BackendUnavailable("s3 does not answer", backend="s3")
+
+    monkeypatch.setattr(bench.objects, "put", fail)
+    bench.run()
+    assert bench.status() == "InProgress"
