@@ -27,7 +27,12 @@ LEAVES: st.SearchStrategy[Filter] = st.one_of(
     st.builds(In, NAMES, st.lists(st.booleans(), min_size=1, max_size=2).map(tuple)),
     st.builds(Range, NAMES, FINITE, FINITE, FINITE, FINITE),
     st.builds(Exists, NAMES),
-    st.builds(Ids, st.lists(st.text(max_size=4), max_size=3).map(tuple)),
+    st.builds(
+        Ids,
+        st.lists(st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=4), max_size=3).map(
+            tuple
+        ),
+    ),
 )
 TREES: st.SearchStrategy[Filter] = st.recursive(
     LEAVES,

@@ -26,10 +26,12 @@ from gandt.domain.fields import (
     check_value,
     kind_of,
 )
+from gandt.domain.vectors import check_id
 
 Mask = NDArray[np.bool_]
 MAX_FILTER_DEPTH = 32
 MAX_FILTER_NODES = 4096
+MAX_FILTER_BYTES = 8 << 20  # of its texts and ids; a Milvus cluster takes messages of 64 MB, and parses long ones slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,11 @@ def check(condition: Filter, depth: int = 0) -> None:
     """Refuse what cannot be compared.
 
     Raises:
-        InvalidInput: a bad field name or value, values of several kinds, no value, a bound that is not
+        InvalidInput: a bad field name, id or value, values of several kinds, no value, a bound that is not
             finite, or a tree that is too deep or too large.
     """
-    if depth > MAX_FILTER_DEPTH or (depth == 0 and sum(1 for _ in walk(condition)) > MAX_FILTER_NODES):
-        raise _bad(f"has more than {MAX_FILTER_DEPTH} levels or {MAX_FILTER_NODES} conditions")
+    if depth == 0:
+        _check_size(condition)
     if isinstance(condition, And | Or):
         for operand in condition.operands:
             check(operand, depth + 1)
@@ -133,6 +135,9 @@ def check(condition: Filter, depth: int = 0) -> None:
             raise _bad(f"bounds field {condition.field!r} by a number that is not finite")
     elif isinstance(condition, Exists):
         check_field_name(condition.field)
+    elif isinstance(condition, Ids):
+        for image_id in condition.ids:
+            check_id(image_id, "filter.ids")
 
 
 def matches(condition: Filter | None, image_id: str, fields: Mapping[str, FieldValue]) -> bool:
@@ -244,6 +249,26 @@ def _literal(value: FieldValue) -> str:
 
 def _bad(problem: str) -> InvalidInput:
     return InvalidInput(f"the filter {problem}", field="filter", reason="BAD_FILTER")
+
+
+def _check_size(condition: Filter) -> None:
+    """Without recursion, as the tree may be deeper than Python's stack."""
+    nodes = size = 0
+    pending: list[tuple[Filter, int]] = [(condition, 0)]
+    while pending:
+        node, depth = pending.pop()
+        nodes += 1
+        if depth > MAX_FILTER_DEPTH or nodes > MAX_FILTER_NODES:
+            raise _bad(f"has more than {MAX_FILTER_DEPTH} levels or {MAX_FILTER_NODES} conditions")
+        if isinstance(node, And | Or):
+            pending += [(operand, depth + 1) for operand in node.operands]
+        elif isinstance(node, Not):
+            pending.append((node.operand, depth + 1))
+        elif isinstance(node, Ids | In):
+            texts = node.ids if isinstance(node, Ids) else node.values
+            size += sum(len(text.encode("utf-8", "replace")) if isinstance(text, str) else 8 for text in texts)
+        if size > MAX_FILTER_BYTES:
+            raise _bad(f"names over {MAX_FILTER_BYTES:,} bytes of ids and values")
 
 
 def _same_family(left: FieldValue, right: FieldValue) -> bool:

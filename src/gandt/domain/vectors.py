@@ -53,6 +53,8 @@ def check_id(image_id: str, field: str = "image_id") -> None:
             field=field,
             reason="BAD_IMAGE_ID",
         )
+    if image_id.isascii() and image_id.isprintable():
+        return  # as nearly all are
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in image_id):
         raise InvalidInput(f"{field} {image_id[:40]!r} holds a control character", field=field, reason="BAD_IMAGE_ID")
 

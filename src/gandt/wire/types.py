@@ -159,18 +159,23 @@ def filter_of(message: pb.Filter | None, depth: int = 0) -> filters.Filter | Non
 
 
 def filter_message(condition: filters.Filter | None) -> pb.Filter | None:
-    """The filter tree as a message; None stays None."""
+    """The filter tree as a message; None stays None. Raises InvalidInput on what `filters.check` refuses."""
     if condition is None:
         return None
+    filters.check(condition)
+    return _filter_message(condition)
+
+
+def _filter_message(condition: filters.Filter) -> pb.Filter:
     # Four conditions are Python keywords: their members are reached by getattr.
     message = pb.Filter()
     if isinstance(condition, filters.And | filters.Or):
         member = getattr(message, "and" if isinstance(condition, filters.And) else "or")
         member.SetInParent()
-        member.operands.extend(_present(operand) for operand in condition.operands)
+        member.operands.extend(_filter_message(operand) for operand in condition.operands)
         return message
     if isinstance(condition, filters.Not):
-        getattr(message, "not").operand.CopyFrom(_present(condition.operand))
+        getattr(message, "not").operand.CopyFrom(_filter_message(condition.operand))
         return message
     if isinstance(condition, filters.In):
         values = [field_value_message(value) for value in condition.values]
@@ -256,12 +261,6 @@ def item_error_message(error: GandtError) -> pb.ItemError:
 def _wire_matrix(matrix: NDArray[np.floating], dtype: np.dtype[np.floating] | None) -> NDArray[np.floating]:
     target = np.dtype("<f2" if (dtype if dtype is not None else matrix.dtype) == np.float16 else "<f4")
     return np.ascontiguousarray(matrix, dtype=target)
-
-
-def _present(condition: filters.Filter) -> pb.Filter:
-    message = filter_message(condition)
-    assert message is not None  # only None maps to None
-    return message
 
 
 def _tree(message: pb.Filter, depth: int) -> filters.Filter:
