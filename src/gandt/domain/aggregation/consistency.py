@@ -27,8 +27,8 @@ def measure_agreement(votes: Votes | SetVotes) -> Agreement:
     if not len(value):
         return Agreement(np.nan, np.nan, np.nan, 0, 0)
     values = int(value.max()) + 1
-    cells, counts = _occurring(votes.item.astype(np.int64) * values + value, votes.items * values)
-    item, kind, counts = cells // values, cells % values, counts.astype(np.float64)
+    cells, found = _occurring(votes.item.astype(np.int64) * values + value, votes.items * values)
+    item, kind, counts = cells // values, cells % values, found.astype(np.float64)
     many = sizes[item] > 1
     item, kind, counts = item[many], kind[many], counts[many]
     total = float(counts.sum())

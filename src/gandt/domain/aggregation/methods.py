@@ -19,12 +19,11 @@ from gandt.domain.aggregation.votes import NO_GOLD, SetVotes, Votes
 from gandt.domain.aggregation.wawa import fit_wawa
 from gandt.domain.errors import InvalidInput
 
-MANY_CLASSES = 10
-FEW_VOTES_A_CLASS = 1.0  # median votes of a worker for each class, below which confusions cannot be told apart
+FEW_VOTES_A_CLASS = 5.0  # of a typical worker, below which confusions cannot be told apart
 # With fewer votes than these a typical worker has seen a few pages, each with its own mixture of classes, and an image
 # few workers. A confusion matrix then takes the mixture for a worker's habit (a demo's labels fell from 98 % right to
 # 87 %); one number a worker does not.
-FEW_VOTES = 120.0
+FEW_VOTES = 60.0
 FEW_VOTES_AN_IMAGE = 5.0
 
 
@@ -153,10 +152,9 @@ def choose(votes: Votes | SetVotes) -> tuple[str, str]:
     if isinstance(votes, SetVotes):
         return "two-coin", "images carry several labels: each label gets a hit and a correct-rejection rate a worker"
     given = np.bincount(votes.worker, minlength=votes.workers)
-    median = float(np.median(given[given > 0]))
     typical = float(np.median(given[votes.worker]))  # votes of the worker who gave the median vote
     told = f"{votes.classes} classes with {typical:g} answers from a typical worker"
-    many_classes = votes.classes > MANY_CLASSES and median < FEW_VOTES_A_CLASS * votes.classes
-    if many_classes or (typical < FEW_VOTES and sizes[sizes > 0].mean() < FEW_VOTES_AN_IMAGE):
+    few = max(FEW_VOTES, FEW_VOTES_A_CLASS * votes.classes)
+    if typical < few and sizes[sizes > 0].mean() < FEW_VOTES_AN_IMAGE:
         return "one-coin", f"{told}: too few for confusion matrices"
     return "hierarchical", f"{told}: confusion matrices that lean on the crowd's"

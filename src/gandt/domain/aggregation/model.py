@@ -113,7 +113,7 @@ def _over_classes(combine: np.ufunc, values: NDArray[np.float64]) -> NDArray[np.
 
 
 def class_prior(posterior: NDArray[np.float64], votes: Votes, strength: float = 1.0) -> NDArray[np.float64]:
-    """f64[K] mean posterior of items with a vote and no gold, with `strength` extra items spread evenly.
+    """f64[K] mean posterior of items with a vote and no gold, with `strength` extra items of each class.
 
     Gold is planted by hand, so it says nothing about how common a class is.
     """
