@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 LINKS = 16  # of a row to others (twice as many on the lowest level); Milvus' default too
 BUILD_WIDTH = 64  # candidates while building: 200 builds three times as long, for no measured recall
-SEARCH_WIDTH = 64  # candidates while searching, at least
+SEARCH_WIDTH = 128  # candidates while searching, at least: 64 found 0.96 to 0.98 of 100,000 x 512, 128 0.99
 OVERFETCH = 10  # rows proposed beyond those asked for: bytes order near neighbors a little wrongly
 MAX_WANTED = 512  # beyond, a graph search is no quicker than a product
 TRAIN_ROWS = 20_000  # rows that show the range of every number
