@@ -47,6 +47,7 @@ VERBS = {
     "resume": "resume a campaign",
     "cancel": "end a campaign; answers are kept",
     "workers": "show how reliable workers are, or forget one",
+    "vectors": "copy a collection of vectors to a file, or back",
     # on plain files
     "filter": "decide which images to leave unlabeled (files)",
     "manifest": "write a Ground Truth input manifest (files)",
