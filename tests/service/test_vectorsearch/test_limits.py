@@ -136,7 +136,7 @@ def test_ids(channel: Channel) -> None:
     many = [str(n) for n in range(16_385)]
     for call in (
         lambda: stub.Fetch(pb.FetchRequest(collection="c", ids=many)),
-        lambda: stub.Search(pb.SearchRequest(collection="c", by_ids=pb.ByIds(ids=many))),
+        lambda: stub.Search(pb.SearchRequest(collection="c", by_ids=pb.SearchRequest.ByIds(ids=many))),
         lambda: list(stub.Scan(pb.ScanRequest(collection="c", after_id="a\nb"))),
     ):
         with pytest.raises(InvalidInput):
