@@ -86,13 +86,18 @@ class ResidentIndex:
             if self._builder is None:
                 self._builder = threading.Thread(target=self._build, name="gandt-index", daemon=True)
                 self._builder.start()
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def wait(self, rows: Rows, seconds: float) -> bool:
+        """Wait until all these rows are in the graph; False when they are not by then."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._epoch == rows.epoch and self._done >= rows.size, seconds)
 
     def close(self) -> None:
         """End the builder."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
         if self._builder is not None:
             self._builder.join()
 
@@ -143,6 +148,8 @@ class ResidentIndex:
             with self._using:
                 self._graph.add(units)
                 self._done += len(units)
+            with self._changed:
+                self._changed.notify_all()
 
     def _next(self) -> Rows | None:
         """What to add from next; waits for it. None when closed."""
