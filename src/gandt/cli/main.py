@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
@@ -80,7 +81,10 @@ def common_flags() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a usage error as every other error."""
+    """Reports a usage error as every other error, and takes flags between and after positional arguments."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        return self.parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise InvalidInput(message, reason="USAGE", fix=f"see {self.prog} --help")
