@@ -13,6 +13,7 @@ nor lets be made again. So the name stands in a file `UNFINISHED` meanwhile, and
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -20,16 +21,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from gandt.adapters import milvus_aliases
 from gandt.adapters import milvus_client as milvus
-from gandt.adapters.resident_vectors import StoredCollection
-from gandt.domain.errors import PermissionDenied, WrongState
+from gandt.adapters.folder_lock import in_use, refuse_if_locked
+from gandt.adapters.milvus_lite_fsync import sync, sync_writes_below
+from gandt.adapters.resident_journal import Glimpse, StoredCollection
+from gandt.adapters.resident_snapshot import Snapshots
+from gandt.domain.errors import PermissionDenied
 from gandt.domain.search_records import ItemSet
 
 log = logging.getLogger(__name__)
 
+Durability = Literal["process", "fsync"]
 FLUSH_ROWS = 10_000
 UNFINISHED = "UNFINISHED"
 # Lite's server lives in this process, and closes connections that ping as often as pymilvus does.
@@ -41,15 +46,23 @@ class MilvusLiteJournal:
     """Collections in a folder, one Milvus Lite database.
 
     Args:
-        folder: where; made when missing. It holds `milvus.db` (a folder of Lite's), `LOCK` and, for a moment,
-            `UNFINISHED`.
+        folder: where; made when missing. It holds `milvus.db` (a folder of Lite's), `LOCK`, `resident`
+            (snapshots) and, for a moment, `UNFINISHED`.
         flush_rows: rows written between flushes. More is faster to write and slower to start after a kill.
         page_rows: most rows read at once.
+        durability: what an acknowledged write survives: the end of this process, or ("fsync") the loss of power.
     """
 
-    def __init__(self, folder: Path, flush_rows: int = FLUSH_ROWS, page_rows: int = milvus.PAGE_ROWS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        flush_rows: int = FLUSH_ROWS,
+        page_rows: int = milvus.PAGE_ROWS,
+        durability: Durability = "process",
+    ) -> None:
         self._folder = folder
-        self._path = str(folder.absolute() / "milvus.db")
+        self._database = folder.absolute() / "milvus.db"
+        self._durability = durability
         self._flush_rows = flush_rows
         self._page_rows = page_rows
         self._client: Any = None
@@ -58,37 +71,61 @@ class MilvusLiteJournal:
         self._known: dict[str, milvus.Described] = {}
         self._lock = threading.RLock()
 
-    def open(self) -> list[StoredCollection]:
+    def hold(self) -> Glimpse | None:
         """See Journal.
 
         Raises:
             WrongState: another process has the folder.
             PermissionDenied: the folder cannot be written.
-            BackendUnavailable: Lite does not start.
         """
         with self._lock:
             self._hold()
-            self._sweep()
             try:
-                with self._translated("open"):
-                    self._client = milvus.client_class()(self._path, grpc_options=NO_PINGS)
-                    found = [self._stored(name) for name in sorted(self._client.list_collections())]
+                refuse_if_locked(self._database / "LOCK", self._folder)  # by Milvus Lite without this service
+                if (self._folder / UNFINISHED).exists():
+                    return None
+                collections, aliases = self._database / "collections", self._database / "aliases.json"
+                names = frozenset(path.name for path in collections.iterdir()) if collections.is_dir() else frozenset()
+                try:
+                    return Glimpse(names, json.loads(aliases.read_bytes()) if aliases.exists() else {})
+                except ValueError:
+                    return None  # Lite is going to say what is wrong
             except BaseException:
-                self.close()
+                self.release()
                 raise
+
+    def snapshots(self) -> Snapshots:
+        """See Journal."""
+        return Snapshots(self._folder / "resident", self._database / "gandt_session")
+
+    def open(self) -> list[StoredCollection]:
+        """See Journal.
+
+        Raises:
+            BackendUnavailable: Lite does not start.
+        """
+        with self._lock:
+            self._sweep()
+            if self._durability == "fsync":
+                sync_writes_below(self._folder)
+            with self._translated("open"):
+                self._client = milvus.client_class()(str(self._database), grpc_options=NO_PINGS)
+                found = [self._stored(name) for name in sorted(self._client.list_collections())]
             return [collection for collection in found if collection is not None]
 
     def close(self) -> None:
         """See Journal."""
         with self._lock:
             client, self._client = self._client, None
-            try:
-                if client is not None:
-                    self._release(client)
-            finally:
-                held, self._held = self._held, None
-                if held is not None:
-                    held.close()  # and with it the lock
+            if client is not None:
+                self._release(client)
+
+    def release(self) -> None:
+        """See Journal."""
+        with self._lock:
+            held, self._held = self._held, None
+            if held is not None:
+                held.close()  # and with it the lock
 
     def create(self, name: str, dim: int, model_id: str) -> None:
         """See Journal."""
@@ -96,6 +133,8 @@ class MilvusLiteJournal:
         with self._lock, self._translated(f"create collection {name}"), self._unfinished(name):
             milvus.create_collection(self._client, name, dim, model_id, "FLAT", {})
             self._client.release_collection(name)  # writing needs it not loaded, and Lite then holds less in memory
+            self._sync_folder("collections", name)
+            self._sync_folder("collections")
             self._known[name] = milvus.Described(name, dim, model_id, 0)
 
     def point_alias(self, alias: str, name: str) -> None:
@@ -107,6 +146,7 @@ class MilvusLiteJournal:
         """See Journal."""
         with self._lock, self._translated(f"delete collection {name}"), self._unfinished(name):
             self._client.drop_collection(name)
+            self._sync_folder("collections")
             self._unflushed.pop(name, None)
 
     def load(self, name: str) -> Iterator[tuple[ItemSet, int]]:
@@ -120,6 +160,20 @@ class MilvusLiteJournal:
                 yield milvus.items_of(page, known.dim, known.model_id), max(row[milvus.GENERATION] for row in page)
             self._client.release_collection(name)
 
+    def newer(self, name: str, generation: int) -> tuple[ItemSet, int] | None:
+        """See Journal."""
+        known = self._known[name]
+        limit = max(1, READ_BYTES // (4 * known.dim))
+        columns = [milvus.ID, milvus.GENERATION, milvus.FIELDS, milvus.VECTOR]
+        with self._lock, self._translated(f"read collection {name}"):
+            condition = f"{milvus.GENERATION} > {generation}"
+            rows = self._client.query(name, filter=condition, limit=limit, output_fields=columns)
+            self._client.release_collection(name)
+            if len(rows) == limit:
+                return None
+            newest = max((row[milvus.GENERATION] for row in rows), default=generation)
+            return milvus.items_of(rows, known.dim, known.model_id), newest
+
     def write(self, name: str, items: ItemSet, generation: int) -> None:
         """See Journal."""
         with self._lock, self._translated(f"write to collection {name}"):
@@ -131,6 +185,7 @@ class MilvusLiteJournal:
         with self._lock, self._translated(f"delete items of collection {name}"):
             # First the generation: deleted rows cannot carry it, and it may never run backwards.
             milvus.note_generation(self._client, name, generation)
+            self._sync_folder("collections", name)
             milvus.delete(self._client, name, ids)
             self._flush_when_due(name, len(ids))
 
@@ -151,18 +206,11 @@ class MilvusLiteJournal:
             ) from error
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except OSError:
             held.seek(0)
             owner = held.read(100).strip()
             held.close()
-            raise WrongState(
-                f"the vector store in {self._folder} is in use by another process" + (f" ({owner})" if owner else ""),
-                kind="store",
-                id=str(self._folder),
-                state="in use",
-                reason="IN_USE",
-                fix="stop that process, or call its service instead (gandt serve, --endpoint)",
-            ) from error
+            raise in_use(self._folder, owner) from None
         held.seek(0)
         held.truncate()
         held.write(f"process {os.getpid()}")
@@ -188,19 +236,24 @@ class MilvusLiteJournal:
         name = note.read_text()
         if name.replace("_", "a").isalnum():
             log.warning("collection %s was neither there nor gone and is removed", name)
-            shutil.rmtree(Path(self._path) / "collections" / name, ignore_errors=True)
+            shutil.rmtree(self._database / "collections" / name, ignore_errors=True)
         note.unlink()
 
     def _stored(self, name: str) -> StoredCollection | None:
         known = milvus.describe(self._client, name)
         if known is None:
-            log.warning("collection %s in %s was not made by this service and is left alone", name, self._path)
+            log.warning("collection %s in %s was not made by this service and is left alone", name, self._database)
             return None
         self._known[name] = known
         self._client.load_collection(name)
         items = milvus.count(self._client, name)
         aliases = milvus_aliases.aliases_of(self._client, name)
         return StoredCollection(name, known.dim, known.model_id, items, known.generation, aliases)
+
+    def _sync_folder(self, *parts: str) -> None:
+        """Names that Lite has put into a folder of its database reach the disk, where that is asked for."""
+        if self._durability == "fsync":
+            sync(self._database.joinpath(*parts))
 
     def _flush_when_due(self, name: str, rows: int) -> None:
         self._unflushed[name] = self._unflushed.get(name, 0) + rows
@@ -218,7 +271,7 @@ class MilvusLiteJournal:
                 self._unflushed.clear()
         finally:
             client.close()
-            server_manager_instance.release_server(self._path)
+            server_manager_instance.release_server(str(self._database))
 
     def _translated(self, what: str) -> AbstractContextManager[None]:
         return milvus.translated(what, str(self._folder), "milvus-lite")

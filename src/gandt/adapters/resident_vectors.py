@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The VectorStore that answers from memory and writes through to a journal.
 
-The journal is the truth: a change reaches memory after the journal has it, and memory is loaded from it.
+The journal is the truth: a change reaches memory after the journal has it, and memory is loaded from it. Where
+proven snapshots hold the same, reads are answered from them while the journal is still being opened; writes wait.
 One writer lock a collection; readers take no part in it.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gandt.adapters.resident_journal import Journal, StoredCollection
 from gandt.adapters.resident_table import ResidentTable, View
 from gandt.domain.collections import check_new_name, check_no_alias, check_same
-from gandt.domain.errors import CorruptData, NotFound, WrongState
+from gandt.domain.errors import CorruptData, GandtError, NotFound, WrongState
 from gandt.domain.filters import Filter, ids_in
 from gandt.domain.near_duplicates import MatrixView
 from gandt.domain.search import Corpus
@@ -33,55 +35,9 @@ from gandt.domain.search_records import (
 )
 from gandt.domain.vectors import VectorSet
 
+log = logging.getLogger(__name__)
+
 DEFAULT_RESIDENT_BYTES = 4 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCollection:
-    """A collection as its journal knows it: `items` is counted there, `generation` is the last one it noted."""
-
-    name: str
-    dim: int
-    model_id: str
-    items: int
-    generation: int
-    aliases: tuple[str, ...] = ()
-
-
-class Journal(Protocol):
-    """What a resident store needs from a durable one. Called by one thread a collection."""
-
-    def open(self) -> list[StoredCollection]:
-        """Takes the store and says what it holds."""
-        ...
-
-    def close(self) -> None:
-        """Makes everything durable and lets go."""
-        ...
-
-    def create(self, name: str, dim: int, model_id: str) -> None:
-        """Adds an empty collection."""
-        ...
-
-    def point_alias(self, alias: str, name: str) -> None:
-        """Makes a new or known alias lead to a collection, durably and in one moment."""
-        ...
-
-    def drop(self, name: str) -> None:
-        """Removes a collection and its aliases."""
-        ...
-
-    def load(self, name: str) -> Iterator[tuple[ItemSet, int]]:
-        """All items in any order, in blocks, each with the largest generation in it."""
-        ...
-
-    def write(self, name: str, items: ItemSet, generation: int) -> None:
-        """Inserts or replaces items, all of them or (by raising) perhaps some."""
-        ...
-
-    def delete(self, name: str, ids: Sequence[str], generation: int) -> None:
-        """Deletes items that exist, and notes the generation."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +54,25 @@ class ResidentVectors:
 
     Args:
         journal: where they are durable.
-        max_resident_bytes: most bytes of vectors to hold in memory, over all collections.
+        max_resident_bytes: most bytes of vectors and of their indexes to hold in memory, over all collections.
+        approximate_above_rows: collections of more rows get an approximate index; 0 for none.
     """
 
-    def __init__(self, journal: Journal, max_resident_bytes: int = DEFAULT_RESIDENT_BYTES) -> None:
+    def __init__(
+        self, journal: Journal, max_resident_bytes: int = DEFAULT_RESIDENT_BYTES, approximate_above_rows: int = 0
+    ) -> None:
         self._journal = journal
         self._limit = max_resident_bytes
+        self._approximate_above = approximate_above_rows
         self._collections: dict[str, _Resident] = {}
         self._aliases: dict[str, str] = {}  # alias -> name of its collection
         self._suspects: set[str] = set()  # collections whose last write failed
         self._lock = threading.RLock()  # the list of collections, opening and closing
         self._opened = False
         self._closed = False
+        self._snapshots = journal.snapshots()
+        self._opening: threading.Thread | None = None  # of the journal, while snapshots already answer
+        self._unwritable: GandtError | None = None
 
     def open(self) -> None:
         """See the port."""
@@ -118,17 +81,21 @@ class ResidentVectors:
                 raise WrongState("the vector store is closed", kind="store", state="closed", reason="STORE_CLOSED")
             if self._opened:
                 return
-            stored = self._journal.open()
             try:
-                for collection in stored:
-                    self._load(collection)
-                    self._aliases |= dict.fromkeys(collection.aliases, collection.name)
+                if self._restore():
+                    self._opening = threading.Thread(target=self._open_behind, name="open-journal")
+                    self._opening.start()
+                else:
+                    self._open_journal()
             except BaseException:
                 self._collections.clear()
                 self._aliases.clear()
                 self._journal.close()
+                self._journal.release()
                 raise
             self._opened = True
+            for resident in self._collections.values():
+                resident.table.index_above(self._approximate_above)
 
     def close(self) -> None:
         """See the port."""
@@ -138,20 +105,28 @@ class ResidentVectors:
                 return
             self._opened = False
             collections = list(self._collections.values())
+        for resident in collections:
+            resident.table.close()
+        if self._opening is not None:
+            self._opening.join()
         with ExitStack() as writers:  # running writes end first; waiting ones then learn that the store is closed
+            writers.callback(self._journal.release)
             for resident in collections:
                 writers.enter_context(resident.writer)
             self._journal.close()
+            if self._snapshots is not None:
+                self._snapshots.close({name: resident.table.view for name, resident in self._collections.items()})
 
     def create_collection(self, name: str, dim: int, model_id: str, alias: str = "") -> Collection:
         """See the port."""
-        self.open()
+        self._await_journal()
         with self._lock:
             check_new_name(name, alias, self._collections, self._aliases)
             known = self._collections.get(name)
             if known is None:
                 self._journal.create(name, dim, model_id)
                 known = self._collections[name] = _Resident(name, model_id, dim, ResidentTable(dim), threading.Lock())
+                self._take_snapshot(known)
             check_same(Collection(known.name, known.dim, known.model_id), dim, model_id)
             if alias and self._aliases.get(alias) != name:
                 self._journal.point_alias(alias, name)
@@ -171,10 +146,13 @@ class ResidentVectors:
 
     def delete_collection(self, name: str) -> int:
         """See the port."""
+        self._await_journal()
         with self._lock:
             check_no_alias(name, self._aliases)
         with self._writing(name) as resident, self._lock:
             self._journal.drop(name)
+            if self._snapshots is not None:
+                self._snapshots.drop(name)
             del self._collections[name]
             self._aliases = {alias: target for alias, target in self._aliases.items() if target != name}
             self._suspects.discard(name)
@@ -193,6 +171,8 @@ class ResidentVectors:
             with self._suspecting(resident.name):
                 self._journal.write(resident.name, items, generation)
                 table.append(items, generation)
+                if self._snapshots is not None:
+                    self._snapshots.note_upsert(resident.name, items, generation, table.view)
             return generation
 
     def delete(self, name: str, ids: Sequence[str]) -> Deleted:
@@ -206,6 +186,8 @@ class ResidentVectors:
             with self._suspecting(resident.name):
                 self._journal.delete(resident.name, existing, generation)
                 resident.table.remove(existing, generation)
+                if self._snapshots is not None:
+                    self._snapshots.note_delete(resident.name, existing, generation, resident.table.view)
             return Deleted(existing, generation)
 
     def fetch(self, name: str, ids: Sequence[str], with_fields: bool = False) -> Found:
@@ -242,6 +224,7 @@ class ResidentVectors:
     def nearest(self, name: str, query: NearestQuery) -> SearchAnswer:
         """See the port."""
         resident = self._resident(name)
+        resident.table.index_above(self._approximate_above)
         return resident.table.nearest(query, resident.model_id)
 
     def matrix(self, name: str, condition: Filter | None = None, content_field: str = "") -> MatrixView:
@@ -285,6 +268,7 @@ class ResidentVectors:
     @contextmanager
     def _writing(self, name: str) -> Iterator[_Resident]:
         """The collection, with its writer lock held."""
+        self._await_journal()
         while True:
             resident = self._resident(name)
             with resident.writer:
@@ -301,6 +285,74 @@ class ResidentVectors:
             with self._lock:
                 self._suspects.add(name)
             raise
+
+    def _restore(self) -> bool:
+        """Take the journal, and memory from snapshots where they are proven to hold what it does."""
+        seen = self._journal.hold()
+        if self._snapshots is None or seen is None:
+            return False
+        restored = self._snapshots.restore(set(seen.names), self._limit)
+        if not restored or sum(found.table.bytes for found in restored) > self._limit:
+            return False
+        for found in restored:
+            resident = _Resident(found.name, found.model_id, found.dim, found.table, threading.Lock())
+            self._collections[found.name] = resident
+        self._aliases |= seen.aliases
+        return True
+
+    def _open_journal(self) -> None:
+        """Memory is loaded from the journal; snapshots are written anew in the background."""
+        self._collections.clear()
+        for stored in self._journal.open():
+            self._load(stored)
+            self._aliases |= dict.fromkeys(stored.aliases, stored.name)
+        if self._snapshots is not None:
+            self._snapshots.begin_session(())
+        for resident in self._collections.values():
+            self._take_snapshot(resident)
+
+    def _open_behind(self) -> None:
+        """In a thread: open the journal behind restored collections. When that fails they can be read still."""
+        try:
+            stored = self._journal.open()
+            assert self._snapshots is not None
+            self._snapshots.begin_session([collection.name for collection in stored])
+            for collection in stored:
+                self._compare(collection)
+        except GandtError as error:
+            log.error("vectors can be read from a snapshot, but not written: %s", error)
+            self._unwritable = error
+
+    def _compare(self, stored: StoredCollection) -> None:
+        """Give a restored collection what was stored but not acknowledged; read it anew when it still differs."""
+        assert self._snapshots is not None
+        resident = self._collections[stored.name]
+        table = resident.table
+        newer = self._journal.newer(stored.name, table.view.generation)
+        if newer is not None and len(newer[0]):
+            items, generation = newer
+            table.append(items, generation)
+            self._snapshots.note_upsert(stored.name, items, generation, table.view)
+        table.advance(max(table.view.generation, stored.generation))
+        if newer is None or table.view.items != stored.items:
+            log.warning("the snapshot of collection %s is ignored: its store holds something else", stored.name)
+            with self._lock:
+                del self._collections[stored.name]
+                self._load(stored)
+                self._collections[stored.name].table.index_above(self._approximate_above)
+                self._take_snapshot(self._collections[stored.name])
+
+    def _await_journal(self) -> None:
+        """Writes wait until the journal is open. Raises why it does not open."""
+        self.open()
+        if self._opening is not None:
+            self._opening.join()
+        if self._unwritable is not None:
+            raise self._unwritable
+
+    def _take_snapshot(self, resident: _Resident) -> None:
+        if self._snapshots is not None:
+            self._snapshots.replace(resident.name, resident.dim, resident.model_id, resident.table.view)
 
     def _load(self, stored: StoredCollection) -> None:
         self._check_limit(stored.name, stored.dim, stored.items)
@@ -354,6 +406,7 @@ class ResidentVectors:
         table.advance(generation)
         self._collections[name] = _Resident(name, old.model_id, old.dim, table, threading.Lock())
         self._suspects.discard(name)
+        self._take_snapshot(self._collections[name])
 
     def _corpus(self, resident: _Resident, condition: Filter | None) -> tuple[View, Corpus]:
         view, rows = resident.table.look_up(ids_in(condition))
