@@ -28,8 +28,9 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:  #
     """The service on a Milvus server, or over Milvus Lite in `<data_dir>/vectors`."""
     if settings.milvus_uri:
         return assemble(_server(settings), settings.duplicate_graph_above_rows)
-    journal = MilvusLiteJournal(settings.data_dir / "vectors", settings.flush_rows)
-    return assemble(ResidentVectors(journal, settings.max_resident_bytes), settings.duplicate_graph_above_rows)
+    journal = MilvusLiteJournal(settings.data_dir / "vectors", settings.flush_rows, durability=settings.durability)
+    store = ResidentVectors(journal, settings.max_resident_bytes, settings.approximate_above_rows)
+    return assemble(store, settings.duplicate_graph_above_rows)
 
 
 def _server(settings: Settings) -> MilvusServer:

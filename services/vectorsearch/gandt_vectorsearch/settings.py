@@ -33,6 +33,14 @@ class Settings(ServiceSettings):
         description="Most bytes of vectors held in memory, over all collections. Above it writes and the start are "
         "refused. Raise it up to half of the machine's memory; beyond, use a Milvus server or a projection.",
     )
+    approximate_above_rows: int = Field(
+        default=200_000,
+        ge=0,
+        description="Collections with more rows get an approximate index (HNSW) in the background; searches without a "
+        "filter then take a fraction of a millisecond, may miss a neighbor and say so. 0 keeps every search exact, at "
+        "about a millisecond for each 6,000 vectors of dim 512. The index takes a third of the vectors' memory more, "
+        "which counts into max_resident_bytes.",
+    )
     flush_rows: int = Field(
         default=10_000,
         ge=1,
@@ -44,6 +52,12 @@ class Settings(ServiceSettings):
         ge=0,
         description="Among more items than these near-duplicates are looked for by a graph of nearest neighbors, which "
         "takes minutes instead of hours, may miss some and says so; a request can ask for all. 0 always compares all.",
+    )
+    durability: Literal["process", "fsync"] = Field(
+        default="process",
+        description="What an acknowledged write survives: the end of the process, or with fsync also the loss of power "
+        "(Milvus Lite then syncs its log with every batch). Choose fsync for imported vectors that cannot be made "
+        "again.",
     )
     milvus_uri: str = Field(
         default="",
