@@ -104,6 +104,7 @@ class Searches:
             WrongState: the collection holds another model's vectors.
         """
         began = self._clock.monotonic()
+        name = self._service.get_collection(name).name  # an alias may be switched meanwhile
         nearest = self._prepared(name, query, options, model_id, deadline)
         answer = self._answered(name, nearest, options)
         self._note(name, query, options, nearest, answer, began)
@@ -116,6 +117,10 @@ class Searches:
             For each call what `search` would have answered or raised.
         """
         began = self._clock.monotonic()
+        try:
+            name = self._service.get_collection(name).name  # an alias may be switched meanwhile
+        except GandtError as error:
+            return [error] * len(calls)
         prepared: list[NearestQuery | GandtError] = []
         for call in calls:
             try:

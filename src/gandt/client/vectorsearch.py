@@ -33,13 +33,13 @@ from gandt.domain.search_records import (
     SearchOptions,
     UpsertAck,
 )
-from gandt.domain.vectors import VectorSet
+from gandt.domain.vectors import MAX_DIM, VectorSet
 from gandt.wire import types
 from gandt.wire import vectorsearch as wire
 from gandt.wire.vectorsearch import pb
 
 FETCH_BYTES = 30 << 20  # vectors asked for in one Fetch
-_SMALL_FETCH = 64  # ids whose vectors fit into one answer at any dim
+_SMALL_FETCH = FETCH_BYTES // (4 * MAX_DIM + 70)  # ids whose vectors fit into one answer at any dim
 _PLAIN = SearchOptions()
 
 
