@@ -256,7 +256,10 @@ class ResidentTable:
         out = []
         for number, near in enumerate(rows):
             some = near[near >= 0]
-            some = some[corpus.keep[some] & ~np.isin(some, drop[number])]
+            if not corpus.keeps_all:
+                some = some[corpus.keep[some]]
+            if len(drop[number]):
+                some = some[~np.isin(some, drop[number])]
             if number < len(beside):
                 some = np.concatenate([some, beside[number]])
             if len(some) < min(query.k, view.items - len(drop[number])) and query.min_score is None:
