@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gandt.domain.errors import InvalidInput
 from gandt.domain.filters import And, Filter, Ids, In, compile_milvus, quoted
 
-EXPRESSION_BYTES = 1 << 20  # a longer one is parsed slowly by a server and may be refused by it
+EXPRESSION_BYTES = 1 << 20  # a longer one is parsed slowly by a server
 PARTITION = "part"
 
 
@@ -25,10 +24,8 @@ def expression(condition: Filter | None, after_id: str = "", partition_field: st
 def in_parts(condition: Filter | None, most: int = EXPRESSION_BYTES) -> list[Filter | None]:
     """Conditions that together keep what one keeps, each a short expression; no item is in two of them.
 
-    A list of ids, alone or in an And, is parted; ids come in order, so that the parts do too.
-
-    Raises:
-        InvalidInput: it is too long and has no such list.
+    A list of ids, alone or in an And, is parted; ids come in order, so that the parts do too. A long condition without
+    such a list stays whole: `filters.check` keeps it within what a server takes.
     """
     if condition is None or len(compile_milvus(condition)) <= most:
         return [condition]
@@ -37,12 +34,7 @@ def in_parts(condition: Filter | None, most: int = EXPRESSION_BYTES) -> list[Fil
     rest = tuple(node for node in operands if node is not longest)
     room = most - len(compile_milvus(And(rest)))
     if longest is None or room < most // 4:
-        raise InvalidInput(
-            f"the filter is an expression of over {most:,} bytes",
-            field="filter",
-            reason="BAD_FILTER",
-            fix="write what it keeps into a field and filter by that",
-        )
+        return [condition]
     parts: list[Filter | None] = []
     ids: list[str] = []
     size = 0
