@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,19 +44,29 @@ def campaign(folder: Path, rounds: int, seed: int) -> None:
     rng = random.Random(seed)
     truth: dict[str, set[int]] = {}  # id -> versions that may be stored; -1 is absent
     generation = 0
+    aliases = {"c"}  # where the alias `live` may lead
+    seconds: list[float] = []
     for round_ in range(rounds):
+        started = time.monotonic()
         with serving(folder) as (process, client):
+            seconds.append(time.monotonic() - started)
             if round_ == 0:
-                client.create_collection("c", DIM, "m")
+                client.create_collection("c", DIM, "m", "live")
             generation = verify(client, truth, generation)
+            aliases = check_alias(client, aliases)
             generation = delete_some(client, truth, rng, generation)
+            switching = switch_until_killed(client, aliases, round_)
             generation = write_until_killed(process, client, truth, rng, generation, version=round_ + 1)
+            switching.join()
     with serving(folder) as (process, client):
         verify(client, truth, generation)
+        check_alias(client, aliases)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     with serving(folder) as (_, client):  # and after a clean stop
         verify(client, truth, generation)
+    report = " ".join(f"{each:.1f}" for each in seconds)
+    print("seconds from start to first answer:", report)  # noqa: T201 (what the soak reports)
 
 
 @contextmanager
@@ -126,6 +138,30 @@ def write_until_killed(
     for image_id in sent[: last.acknowledged]:
         truth[image_id] = {version}
     return max(generation, last.generation)
+
+
+def switch_until_killed(client: VectorSearchClient, aliases: set[str], round_: int) -> threading.Thread:
+    """Makes collections and switches the alias to them, in a thread, until the service is gone."""
+
+    def switch() -> None:
+        with contextlib.suppress(GandtError):
+            for number in range(1000):
+                name = f"other_{round_}_{number % 2}"
+                aliases.add(name)  # from here on it may lead there
+                client.create_collection(name, 2, "m", "live")
+                aliases.clear()
+                aliases.add(name)
+
+    thread = threading.Thread(target=switch)
+    thread.start()
+    return thread
+
+
+def check_alias(client: VectorSearchClient, aliases: set[str]) -> set[str]:
+    """The alias leads where it was last switched to, or where it was being switched to; never nowhere."""
+    found = client.get_collection("live").name
+    assert found in aliases
+    return {found}
 
 
 def delete_some(client: VectorSearchClient, truth: dict[str, set[int]], rng: random.Random, generation: int) -> int:
