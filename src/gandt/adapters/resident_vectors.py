@@ -83,6 +83,9 @@ class ResidentVectors:
                 return
             try:
                 if self._restore():
+                    self._unwritable = WrongState(  # until the thread has done all of its work
+                        "the vector store did not come up", kind="store", state="failed", reason="STORE_CLOSED"
+                    )
                     self._opening = threading.Thread(target=self._open_behind, name="open-journal")
                     self._opening.start()
                 else:
@@ -319,6 +322,7 @@ class ResidentVectors:
             self._snapshots.begin_session([collection.name for collection in stored])
             for collection in stored:
                 self._compare(collection)
+            self._unwritable = None
         except GandtError as error:
             log.error("vectors can be read from a snapshot, but not written: %s", error)
             self._unwritable = error
