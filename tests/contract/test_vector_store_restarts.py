@@ -16,6 +16,7 @@ from milvus_lite.db import MilvusLite
 from gandt.adapters.milvus_lite import MilvusLiteJournal
 from gandt.adapters.resident_vectors import ResidentVectors
 from gandt.domain.errors import BackendUnavailable, GandtError, WrongState
+from gandt.domain.fields import FieldValue
 from gandt.domain.search_records import ItemSet
 from gandt.domain.vectors import VectorSet
 
@@ -32,7 +33,7 @@ def some(count: int, seed: int = 0, prefix: str = "i") -> ItemSet:
     return ItemSet(VectorSet([f"{prefix}{n:03d}" for n in range(count)], matrix), [{"seed": seed}] * count)
 
 
-def content(store: ResidentVectors) -> dict[str, tuple[list[float], dict[str, object]]]:
+def content(store: ResidentVectors) -> dict[str, tuple[list[float], dict[str, FieldValue]]]:
     found = {}
     for block in store.scan("c", with_fields=True).blocks:
         for image_id, vector, fields in zip(block.ids, block.vectors.matrix.tolist(), block.fields, strict=True):

@@ -8,6 +8,7 @@ One writer lock a collection; readers take no part in it.
 
 from __future__ import annotations
 
+import bisect
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -215,7 +216,7 @@ class ResidentVectors:
         view, corpus = self._corpus(resident, condition)
         rows = view.ordered(corpus.keep)
         if after_id:
-            rows = rows[_first_after(corpus.ids, rows, after_id) :]
+            rows = rows[bisect.bisect_right(rows, after_id, key=corpus.ids.__getitem__) :]
 
         def blocks() -> Iterator[ItemSet]:
             for start in range(0, len(rows), block_rows):
@@ -423,14 +424,3 @@ def _taken(items: ItemSet, positions: NDArray[np.int64]) -> ItemSet:
     ids = [items.ids[position] for position in positions.tolist()]
     fields = tuple(items.fields[position] for position in positions.tolist()) if items.fields else ()
     return ItemSet(VectorSet(ids, items.vectors.matrix[positions], items.vectors.model_id), fields)
-
-
-def _first_after(ids: Sequence[str], rows: NDArray[np.int64], after_id: str) -> int:
-    low, high = 0, len(rows)
-    while low < high:
-        middle = (low + high) // 2
-        if ids[int(rows[middle])] <= after_id:
-            low = middle + 1
-        else:
-            high = middle
-    return low
