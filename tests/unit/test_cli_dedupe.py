@@ -42,6 +42,8 @@ def test_groups_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ["2", "dir/1, a.jpg", "dir/1, a.jpg", "1.0"],
         ["2", "dir/4, a.jpg", "dir/1, a.jpg", "1.0"],
     ]
+    main(["dedupe", "--vectors", path, "-o", str(out), "--keep", "order"])
+    assert {row[2] for row in table(out)[1:]} == {"dir/0, a.jpg", "dir/1, a.jpg"}
 
 
 def test_single_images_and_bad_vectors_come_out_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,8 @@
   gandt dedupe --vectors vectors.parquet -o groups.csv     a vectors file, compared in this process
 
 Every image comes out once, alone in its group when nothing is like it. `representative` is the most central image
-of its group, `similarity` the cosine to it. A file needs no store, so it is compared right here, by the same
-function that the vector search service runs.
+of its group (with --keep order the first by id), `similarity` the cosine to it. A file needs no store, so it is
+compared right here, by the same function that the vector search service runs.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=float, default=THRESHOLD, metavar="S", help="smallest cosine similarity (default: 0.95)"
     )
+    parser.add_argument(
+        "--keep",
+        choices=["central", "order"],
+        default="central",
+        help="which image represents a group: the most central one, or the first by id (default: central)",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="table of groups; default stdout")
 
 
@@ -52,15 +58,15 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     good, bad = _comparable(vectors)
     for image_id in bad:
         ctx.out.warn(f"{args.vectors}: the vector of {image_id} is zero or not finite; the image stays alone")
-    code = _finish(args, ctx, [*_of_file(good, args.threshold, ctx), *_alone(bad)], str)
+    code = _finish(args, ctx, [*_of_file(good, args, ctx), *_alone(bad)], str)
     return exit_codes.PARTIAL if bad else code
 
 
-def _of_file(vectors: VectorSet, threshold: float, ctx: Context) -> list[DuplicateGroup]:
+def _of_file(vectors: VectorSet, args: argparse.Namespace, ctx: Context) -> list[DuplicateGroup]:
     from gandt.domain.near_duplicates import DuplicateSpec, find_near_duplicates, matrix_view
 
     groups: list[DuplicateGroup] = []
-    for report in find_near_duplicates(matrix_view(vectors), DuplicateSpec(threshold)):
+    for report in find_near_duplicates(matrix_view(vectors), DuplicateSpec(args.threshold, keep=args.keep)):
         ctx.out.progress(report.progress.stage, report.progress.done, report.progress.total)
         groups += report.groups
     return groups
@@ -77,7 +83,10 @@ def _of_project(args: argparse.Namespace, ctx: Context) -> tuple[list[DuplicateG
         job.collection,
         args.threshold,
         on_progress=lambda p: ctx.out.progress(p.stage, p.done, p.total),
+        keep=args.keep,
     )
+    if not report.exact:
+        ctx.out.warn("so many images are compared by a graph of nearest neighbors, which may miss some near-duplicates")
     if not report.groups:
         raise GandtError("the project has no embedded images", reason="NOTHING_TO_DO", fix="run gandt ingest DIR first")
     paths = {image.image_id: shown_path(image.image_id, image.uris) for image in controller.list_images()}
