@@ -92,7 +92,8 @@ def test_the_built_index_has_the_parameters(lite_path: str) -> None:
     store.create_collection("c", 8, "")
     store.upsert("c", random_items(600))
     client_of(store).flush("c", timeout=9)
-    store.nearest("c", NearestQuery(np.ones((1, 8), np.float32), 3))
+    client_of(store).release_collection("c", timeout=9)
+    client_of(store).load_collection("c", timeout=9)  # builds the index before it returns
     store.close()
     built = [faiss.read_index(str(path)) for path in Path(lite_path).rglob("*.ivf_flat.idx")]
     assert [index.nlist for index in built] == [7]  # type: ignore[attr-defined]
