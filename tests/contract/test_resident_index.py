@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gandt.adapters.memory_vectors import NoJournal
 from gandt.adapters.resident_table import ResidentTable
+from gandt.adapters.resident_vectors import ResidentVectors
 from gandt.domain.filters import Ids, Range
 from gandt.domain.search_records import ItemSet, NearestQuery, SearchAnswer
 from gandt.domain.vectors import VectorSet
@@ -166,6 +168,20 @@ def test_memory_of_the_index_is_counted(table: ResidentTable) -> None:
     plain = ResidentTable(DIM)
     plain.append(items(0, ROWS), 1)
     assert table.bytes > plain.bytes + ROWS * DIM
+
+
+def test_a_deleted_collection_and_a_closed_store_end_their_builders() -> None:
+    before = set(threading.enumerate())
+    store = ResidentVectors(NoJournal(), approximate_above_rows=1000)
+    for name in ("a", "b"):
+        store.create_collection(name, DIM, "m")
+        store.upsert(name, items(0, ROWS))
+        store.nearest(name, NearestQuery(QUERIES, 1))
+    assert len({thread for thread in threading.enumerate() if thread.name == "gandt-index"} - before) == 2
+    store.delete_collection("a")
+    assert len({thread for thread in threading.enumerate() if thread.name == "gandt-index"} - before) == 1
+    store.close()
+    assert not {thread for thread in threading.enumerate() if thread.name == "gandt-index"} - before
 
 
 def test_without_faiss_every_search_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:

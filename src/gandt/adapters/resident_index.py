@@ -80,8 +80,10 @@ class ResidentIndex:
     def follow(self, rows: Rows) -> None:
         """Index these rows, of which those indexed are the first; returns at once."""
         with self._changed:
+            if self._closed:
+                return
             self._rows = rows
-            if rows.size <= self._above or self._closed:
+            if rows.size <= self._above:
                 return
             if self._builder is None:
                 self._builder = threading.Thread(target=self._build, name="gandt-index", daemon=True)
@@ -94,12 +96,14 @@ class ResidentIndex:
             return self._changed.wait_for(lambda: self._epoch == rows.epoch and self._done >= rows.size, seconds)
 
     def close(self) -> None:
-        """End the builder."""
+        """End the builder and let go of the rows; searches are exact from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         if self._builder is not None:
             self._builder.join()
+        with self._using, self._changed:
+            self._graph, self._done, self._epoch, self._rows = None, 0, -1, None
 
     def propose(
         self, epoch: int, size: int, queries: NDArray[np.floating], wanted: int

@@ -160,6 +160,7 @@ class ResidentVectors:
             del self._collections[name]
             self._aliases = {alias: target for alias, target in self._aliases.items() if target != name}
             self._suspects.discard(name)
+        resident.table.close()
         return resident.table.view.items
 
     def upsert(self, name: str, items: ItemSet) -> int:
@@ -375,6 +376,8 @@ class ResidentVectors:
                 fix="restore the folder from a backup, or delete the collection and embed again",
             )
         table.advance(generation)
+        if (old := self._collections.get(stored.name)) is not None:
+            old.table.close()
         self._collections[stored.name] = _Resident(stored.name, stored.model_id, stored.dim, table, threading.Lock())
 
     def _make_room(self, resident: _Resident, rows: int) -> None:
@@ -410,6 +413,7 @@ class ResidentVectors:
             generation = max(generation, newest)
         table.advance(generation)
         self._collections[name] = _Resident(name, old.model_id, old.dim, table, threading.Lock())
+        old.table.close()
         self._suspects.discard(name)
         self._take_snapshot(self._collections[name])
 
