@@ -115,11 +115,12 @@ class Ingredients:
     """Everything that changes a vector, and so names its space.
 
     Attributes:
-        architecture: torchvision's name, or `hog`.
+        architecture: torchvision's name, `timm:NAME`, `open_clip:NAME`, or `hog`.
         weights_sha256: lower-case hex of the weights file; "" for a model without weights.
         decoder: id of the decoder and its rules.
-        dtype: number format of the computation.
+        dtype: number format of the computation, `float32` or `bfloat16`; what computes it does not matter.
         projection: what turns the features into the vector after the model; "" for unit length alone.
+        views: what else of an image is averaged into its vector, as `Views.describe`; "" for nothing.
     """
 
     architecture: str
@@ -128,6 +129,35 @@ class Ingredients:
     decoder: str = ""
     dtype: str = "float32"
     projection: str = ""
+    views: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Variants of an image whose unit vectors are averaged: mirrored, and in other sizes.
+
+    Attributes:
+        flip: whether the mirrored image counts as well.
+        scales: sizes relative to the model's input; it is (1.0,) for that size alone.
+    """
+
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        sound = all(0.1 <= scale <= 4.0 for scale in self.scales)
+        if not self.scales or not sound or len(set(self.scales)) < len(self.scales):
+            raise InvalidInput(
+                f"scales {list(self.scales)} cannot be used",
+                field="scales",
+                reason="BAD_SCALES",
+                fix="give different numbers from 0.1 to 4, as in 1,0.7",
+            )
+
+    def describe(self) -> str:
+        """As a fingerprint names it; "" when there is nothing but the image itself."""
+        parts = [] if self.scales == (1.0,) else ["scales " + ",".join(f"{scale:g}" for scale in self.scales)]
+        return ", ".join([*parts, "flip"] if self.flip else parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +172,7 @@ class ModelInfo:
         weights_source: where the weights came from, without credentials.
         preprocessing: in words.
         device: `cpu`, or the accelerator's name.
-        engine: what runs the model (`eager`, ...).
+        engine: what runs the model (`eager`, `openvino bfloat16`, ...); no number format means float32.
         max_image_bytes, max_pixels, max_batch_images: the server's limits.
     """
 
@@ -205,7 +235,10 @@ def fingerprint(ingredients: Ingredients) -> str:
         >>> fingerprint(Ingredients("hog", Preprocessing(64, 64)))[:4]
         'hog-'
     """
-    text = json.dumps(asdict(ingredients), sort_keys=True, separators=(",", ":"))
+    table = asdict(ingredients)
+    if not ingredients.views:
+        del table["views"]  # what had no views before they existed keeps its name
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
     return f"{re.sub(r'[^A-Za-z0-9_]', '_', ingredients.architecture)}-{digest}"
 
