@@ -181,7 +181,8 @@ class Campaign:
 
         earlier = [one for images in self.rounds[:-1] for one in images] if self.remedy.earlier else []
         room = PAGE - self.remedy.gold
-        again = repeats(tallies(self.rounds[-1]), WORKERS, MOST, None, tallies(earlier), room)
+        met = len({answer.worker_id for answer in self.answers})
+        again = repeats(tallies(self.rounds[-1]), WORKERS, MOST, None, tallies(earlier), room, met)
         before = len(self.answers)
         for group in again.groups:
             self._ask(list(group.image_ids), group.workers)

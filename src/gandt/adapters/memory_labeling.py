@@ -85,10 +85,12 @@ class MemoryLabeling:
         if job is not None and not job.status.state.is_final:
             self.end(job_name, BackendState.STOPPED)
 
-    def label(self, job_name: str, workers: Sequence[str], say: Say) -> None:
-        """Let workers answer every page of a job."""
+    def label(self, job_name: str, workers: Sequence[str], say: Say, page: int | None = None) -> None:
+        """Let workers answer every page of a job, or one."""
         job = self.jobs[job_name.lower()]
         for number, line in enumerate(job.lines):
+            if page not in (None, number):
+                continue
             tiles = json.loads(line["source"])
             for worker in workers:
                 said = {tile["index"]: say(worker, tile["id"]) for tile in tiles}

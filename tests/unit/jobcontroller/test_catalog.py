@@ -363,14 +363,14 @@ def test_a_forgotten_worker_is_gone_and_his_answers_stay(world: World) -> None:
     world.controller.campaigns.create(spec(), "", manual=False)
     world.run()
     before, _ = world.controller.answers.list_workers("", 0, "")
-    assert [w.worker_id for w in before] == ["w1", "w2", "w3"]
+    assert [w.worker_id for w in before] == ["w1", "w2", "w3", "w4"]
     count, new_id = world.controller.answers.forget_worker("w2")
     assert count == 10
     answers, _, total = world.controller.answers.list_answers("", "", 0, "")
     assert total == 30
-    assert {a.worker_id for a in answers} == {"w1", new_id, "w3"}
+    assert {a.worker_id for a in answers} == {"w1", new_id, "w3", "w4"}
     after, _ = world.controller.answers.list_workers("", 0, "")
-    assert {w.worker_id for w in after} == {"w1", new_id, "w3"}
+    assert {w.worker_id for w in after} == {"w1", new_id, "w3", "w4"}
     with pytest.raises(NotFound):
         world.controller.answers.forget_worker("w2")
 
@@ -384,5 +384,5 @@ def test_a_worker_forgotten_while_a_job_runs_does_not_come_back(world: World) ->
     _, new_id = world.controller.answers.forget_worker("w2")
     world.run()
     answers, _, _ = world.controller.answers.list_answers("", "", 0, "")
-    assert {a.worker_id for a in answers} == {"w1", new_id, "w3"}
+    assert {a.worker_id for a in answers} == {"w1", new_id, "w3", "w4"}
     assert world.store.count_answers(world.controller.campaigns.get("").campaign_id) == 31

@@ -239,6 +239,13 @@ def test_doubtful_images_of_earlier_rounds_ride_along() -> None:
     assert repeats(now[:2], 3, 3, None, before, room=3).groups == ()
 
 
+def test_nobody_waits_for_a_worker_whom_the_team_lacks() -> None:
+    doubtful = [Tally("a", 3, 3, wants_more=True), Tally("b", 4, 4, wants_more=True)]
+    assert repeats(doubtful, 3, 5, crowd=3).groups == ()
+    assert repeats(doubtful, 3, 5, crowd=4).groups == (PageGroup(("a",), 1),)
+    assert repeats(doubtful, 3, 5, crowd=8).groups == (PageGroup(("a", "b"), 1),)
+
+
 @given(st.lists(st.integers(1, 6), max_size=9), st.lists(st.integers(1, 6), max_size=30), st.integers(0, 20))
 def test_earlier_rounds_never_make_a_repeat_larger_than_the_round(own: list[int], old: list[int], room: int) -> None:
     now = [_doubtful(f"n{k}", answers) for k, answers in enumerate(own)]

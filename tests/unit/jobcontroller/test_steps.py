@@ -87,7 +87,7 @@ def test_repeats_wait_for_another_launch(world: World) -> None:
     world.controller.rounds.create("", 0, "", "")
     world.controller.rounds.create_job("", "")
     doubtful = set(world.image_ids[:2])
-    answers = {"w1": ["cat"], "w2": ["dog"], "w3": []}
+    answers = {"w1": ["cat"], "w4": ["cat"], "w2": ["dog"], "w3": []}
     world.work(lambda w, i: answers.get(w, [world.truth[i]]) if i in doubtful else [world.truth[i]])
     world.controller.rounds.collect("")
     done = world.controller.rounds.aggregate("")

@@ -258,14 +258,16 @@ class World:
         return [("dog" if right == "cat" else "cat") if wrong else right]
 
     def work(self, say: Callable[[str, str], Sequence[str] | None] | None = None) -> None:
-        """Workers answer every open job; a repeat is answered by somebody new."""
+        """Workers answer every open job: w1 to w3 the first page, w4 for w1 on the others, somebody new a repeat."""
         for job in list(self.backend.jobs.values()):
             if job.status.state.is_final:
                 continue
             first = job.request.tags["gandt:round"]
             asked = sum(o.request.tags["gandt:round"] == first for o in self.backend.jobs.values())
-            names = [f"w{n}" for n in range(1, job.request.workers + 1)] if asked == 1 else [f"x{asked}"]
-            self.backend.label(job.request.job_name, names, say or self.say)
+            team = [f"w{n}" for n in range(2, job.request.workers + 1)]
+            for page in range(len(job.lines)):
+                names = ["w4" if page else "w1", *team] if asked == 1 else [f"x{asked}"]
+                self.backend.label(job.request.job_name, names, say or self.say, page)
             self.backend.end(job.request.job_name)
 
     def run(self, steps: int = 200, say: Callable[[str, str], Sequence[str] | None] | None = None) -> None:

@@ -87,7 +87,8 @@ def _repeats(
     earlier = parts.store.earlier_tallies(collected.round_id) if older else []
     doubtful = [replace(tally, wants_more=True) for tally in earlier if tally.image_id in older]
     room = pages_of(len(tallies), spec.images_per_page) * spec.images_per_page
-    return repeats(marked, spec.workers_per_image, spec.max_workers_per_image, left, doubtful, room)
+    crowd = len({answer.worker_id for answer in question.answers})
+    return repeats(marked, spec.workers_per_image, spec.max_workers_per_image, left, doubtful, room, crowd)
 
 
 def _given_up(planned: Repeats) -> tuple[str, ...]:

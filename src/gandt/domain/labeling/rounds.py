@@ -306,6 +306,7 @@ def repeats(
     answers_left: int | None = None,
     earlier: Sequence[Tally] = (),
     room: int = 0,
+    crowd: int | None = None,
 ) -> Repeats:
     """Which images get another page.
 
@@ -321,7 +322,10 @@ def repeats(
         earlier: images of earlier rounds, in the order in which they are asked again.
         room: tiles on as many pages as the round itself has. Images of earlier rounds take what the round's own leave
             of it, so that no repeat takes more pages than the round; the rest waits for the next repeat.
+        crowd: workers who have answered in the campaign; None when unknown. Nobody sees an image twice, so one that
+            all of them have answered would wait for somebody who may never come.
     """
+    max_workers = max_workers if crowd is None else min(max_workers, crowd)
     unseen = [t.image_id for t in tallies if t.answers == 0 and 0 < t.failed_pages < MAX_FAILED_PAGES]
     given_up = tuple(t.image_id for t in tallies if t.answers == 0 and t.failed_pages >= MAX_FAILED_PAGES)
     again = [t.image_id for t in tallies if _may_be_asked_again(t, max_workers)]
