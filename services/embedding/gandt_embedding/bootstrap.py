@@ -16,8 +16,9 @@ from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
 from gandt.wire import embedding as wire
+from gandt_embedding.admission import Limits
 from gandt_embedding.cache import VectorCache
-from gandt_embedding.pipeline import METRICS, Limits, Pipeline
+from gandt_embedding.pipeline import METRICS, Pipeline
 from gandt_embedding.service import EmbeddingService
 from gandt_embedding.servicer import EmbeddingServicer
 from gandt_embedding.settings import Settings
@@ -95,6 +96,7 @@ def _limits(settings: Settings) -> Limits:
         decode_threads=settings.decode_threads or max(1, processors() - 1),
         queue_items=settings.queue_items,
         queue_bytes=settings.queue_bytes,
+        max_delay_seconds=settings.max_delay_seconds,
     )
 
 

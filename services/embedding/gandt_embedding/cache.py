@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Vectors by content hash, the least recently used ones dropped first, bounded in bytes."""
+"""Vectors by content hash: those that are known, bounded in bytes, and those that are being computed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from gandt_embedding.stage import Item
+
 _ROW_OVERHEAD = 300  # bytes of key, array header and links; measured, rounded up
 
 
 class VectorCache:
-    """Vectors of one model. Thread-safe.
+    """Vectors of one model; the least recently used are dropped first. Thread-safe.
 
     Args:
         max_bytes: memory that it may take; 0 keeps nothing.
@@ -49,3 +51,34 @@ class VectorCache:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+
+class Flights:
+    """Single flight: of images with the same content under way, one is computed and the others follow it.
+
+    What follows has been admitted, so admission bounds this too. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._leaders: dict[bytes, Item] = {}
+        self._lock = threading.Lock()
+
+    def follow(self, item: Item) -> bool:
+        """True when the item now waits for another one; else it must be computed.
+
+        An urgent one never waits behind a stream's.
+        """
+        with self._lock:
+            leader = self._leaders.setdefault(item.key, item)
+            if leader is item or (item.urgent and not leader.urgent):
+                return False
+            leader.followers.append(item)
+            return True
+
+    def end(self, item: Item) -> list[Item]:
+        """The item has its result (and is in the cache): who followed it."""
+        with self._lock:
+            if self._leaders.get(item.key) is item:
+                del self._leaders[item.key]
+            followers, item.followers = item.followers, []
+            return followers

@@ -1,35 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The way of an image through the service: admit, fetch, decode, wait for the device, compute, deliver.
 
-    caller -> admission (items, bytes) -> fetch threads (s3:// alone) -> decode threads -> device thread -> future
+    caller -> admission (items, bytes) -> fetch threads (s3:// alone) -> decode threads -> device thread -> sink
 
-What is under way is bounded where it enters, so the stages behind need no bounds of their own. The device never waits
-for a batch to fill: when it is free it takes what is ready, at most `max_batch`. An item whose caller has left or
-whose time is up is dropped before decoding and again before the device. A bad image fails alone.
+What is under way is bounded where it enters, so the stages behind need no bounds of their own. When the device is free
+it takes what is ready, at most `max_batch`, and never waits longer than `max_delay_seconds` for more. An item whose
+caller has left or whose time is up is dropped before decoding and again before the device. A bad image fails alone.
+Results of a batch reach each caller together, in one call.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import threading
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gandt.domain.embedding import ImageInput
-from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, InvalidInput, Overloaded
+from gandt.domain.embedding import EmbedResult, ImageInput
+from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, InvalidInput
 from gandt.domain.vectors import bad_rows
 from gandt.ports.clock import Clock, Deadline
 from gandt.ports.embedding_model import EmbeddingModel
 from gandt.ports.meter import Meter, Metric
 from gandt.ports.object_store import ObjectStore
-from gandt_embedding.cache import VectorCache
+from gandt_embedding.admission import Admission, Limits
+from gandt_embedding.cache import Flights, VectorCache
+from gandt_embedding.stage import Item, Sink, Stage
 
 log = logging.getLogger(__name__)
 
@@ -44,43 +42,9 @@ METRICS = (
 )
 _UNREAD_BYTES = 2**20  # what an object counts for until its size is known
 _FETCH_THREADS = 16  # they wait for the store, not for a processor
-_STREAM_SHARE = 0.75  # of the queue; the rest is kept for unary calls, whose callers wait
-_RECHECK_SECONDS = 0.2
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What bounds the pipeline.
-
-    Attributes:
-        max_batch: most images in one run of the device.
-        decode_threads: images decoded at once.
-        queue_items, queue_bytes: most images, and most encoded bytes, under way.
-    """
-
-    max_batch: int = 8
-    decode_threads: int = 1
-    queue_items: int = 256
-    queue_bytes: int = 256 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """An image's vector, f32[D] and read-only, and whether it was known already."""
-
-    vector: NDArray[np.float32]
-    cached: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    image: ImageInput
-    deadline: Deadline
-    size: int
-    admitted_at: float
-    future: Future[Outcome]
-    key: bytes = b""
-    prepared: NDArray[np.uint8] | None = field(default=None)
+Outcome = NDArray[np.float32] | GandtError
+"""An image's vector, f32[D] and read-only, or what is wrong with it."""
 
 
 class Pipeline:
@@ -103,105 +67,58 @@ class Pipeline:
     ) -> None:
         self._model, self._objects, self._cache = model, objects, cache
         self._limits, self._meter, self._clock = limits, meter, clock
-        self._fetchers = ThreadPoolExecutor(_FETCH_THREADS, "embedding-fetch")
-        self._decoders = ThreadPoolExecutor(limits.decode_threads, "embedding-decode")
-        self._device = ThreadPoolExecutor(1, "embedding-device")
-        self._ready: deque[_Item] = deque()
-        self._room = threading.Condition()
-        self._items = self._bytes = 0
+        self._admission, self._flights = Admission(limits), Flights()
+        self._batch_ended_at = 0.0
+        fill = self._fill if limits.max_delay_seconds > 0 else None
+        self._fetching = Stage("embedding-fetch", _FETCH_THREADS, self._fetch, self._failed)
+        self._decoding = Stage("embedding-decode", limits.decode_threads, self._decode, self._failed)
+        self._device = Stage("embedding-device", 1, self._compute, self._failed, limits.max_batch, fill)
 
     @property
     def model(self) -> EmbeddingModel:
         """The model that it runs."""
         return self._model
 
-    def submit(self, images: list[ImageInput], deadline: Deadline) -> list[Future[Outcome]]:
-        """Takes all of some images, or refuses at once.
+    def submit(self, images: Sequence[tuple[int, ImageInput]], deadline: Deadline, sink: Sink) -> None:
+        """Takes all images of a unary call, with their sequences, or refuses at once.
 
-        Returns:
-            A future for each; its exception is the error of that image.
         Raises:
-            Overloaded: the queue has no room for them.
+            Overloaded: the queue has no room for them, or is too long for the deadline.
         """
-        sizes = [self._size(image) for image in images]
-        with self._room:
-            if not self._fits(len(images), sum(sizes), 1.0):
-                raise Overloaded(
-                    f"{self._items} images are under way, there is no room for {len(images)} more",
-                    retry_after_seconds=1.0,
-                    reason="QUEUE_FULL",
-                    fix="call again in a moment, or use EmbedStream, which waits",
-                )
-            self._admit(len(images), sum(sizes))
-        return [self._start(image, size, deadline) for image, size in zip(images, sizes, strict=True)]
+        sizes = [_size(image) for _, image in images]
+        self._admission.enter(len(images), sum(sizes), deadline)
+        now, remaining = self._clock.monotonic(), deadline.remaining()
+        ends_at = float("inf") if remaining is None else now + remaining
+        for (sequence, image), size in zip(images, sizes, strict=True):
+            self._start(Item(image, sequence, deadline, sink, True, size, now, ends_at))
+        self._show_level()
 
-    def submit_when_free(self, image: ImageInput, deadline: Deadline) -> Future[Outcome]:
-        """Waits for room, then takes one image.
+    def submit_when_free(self, image: ImageInput, sequence: int, deadline: Deadline, sink: Sink) -> None:
+        """Waits for room, then takes one image of a stream.
 
         Raises:
             DeadlineExceeded: the caller left or its time is up.
         """
-        size = self._size(image)
-        with self._room:
-            while not self._fits(1, size, _STREAM_SHARE):
-                deadline.check()
-                self._room.wait(_RECHECK_SECONDS)
-            self._admit(1, size)
-        return self._start(image, size, deadline)
+        size = _size(image)
+        self._admission.enter_when_free(size, deadline)
+        self._start(Item(image, sequence, deadline, sink, False, size, self._clock.monotonic()))
 
     def close(self) -> None:
         """Ends the threads; what has not begun fails with BackendUnavailable."""
-        for pool in (self._fetchers, self._decoders, self._device):
-            pool.shutdown(wait=True, cancel_futures=True)
-        while self._ready:
-            self._fail(self._ready.popleft(), _closing(None))
-
-    # ---- admission ----
-
-    def _size(self, image: ImageInput) -> int:
-        return _UNREAD_BYTES if image.uri else image.size_bytes
-
-    def _fits(self, items: int, size: int, share: float) -> bool:
-        if self._items == 0:
-            return True  # one that is larger than the queue must still get through
-        limits = self._limits
-        return self._items + items <= limits.queue_items * share and self._bytes + size <= limits.queue_bytes * share
-
-    def _admit(self, items: int, size: int) -> None:
-        self._items += items
-        self._bytes += size
-        self._meter.set_level("gandt_embedding_queue_items", self._items)
-
-    def _start(self, image: ImageInput, size: int, deadline: Deadline) -> Future[Outcome]:
-        item = _Item(image, deadline, size, self._clock.monotonic(), Future())
-        item.future.set_running_or_notify_cancel()
-        if image.uri:
-            self._hand(self._fetchers, self._fetch, item)
-        else:
-            self._hand(self._decoders, self._decode, item, image.data)
-        return item.future
-
-    def _hand(self, pool: ThreadPoolExecutor, stage: Callable[..., None], item: _Item, *args: Any) -> None:
-        try:
-            pool.submit(stage, item, *args).add_done_callback(lambda future: self._after(item, future))
-        except RuntimeError as error:
-            self._fail(item, _closing(error))
-
-    def _after(self, item: _Item, stage: Future[None]) -> None:
-        """Nobody may wait for an item forever: what a stage raised ends it."""
-        if stage.cancelled():
-            self._fail(item, _closing(None))
-            return
-        error = stage.exception()
-        if isinstance(error, GandtError):
-            self._fail(item, error)
-        elif error is not None:
-            log.error("an image failed unexpectedly", exc_info=error)
-            self._fail(item, GandtError("the image failed on an unexpected error; the service's log has the details"))
+        for stage in (self._fetching, self._decoding, self._device):
+            self._end([(item, _closing()) for item in stage.close()])
 
     # ---- stages ----
 
-    def _fetch(self, item: _Item) -> None:
+    def _start(self, item: Item) -> None:
+        self._hand(item, self._fetching if item.image.uri else self._decoding)
+
+    def _hand(self, item: Item, stage: Stage) -> None:
+        if not stage.put(item):
+            self._end([(item, _closing())])
+
+    def _fetch(self, items: list[Item]) -> None:
+        (item,) = items
         item.deadline.check()
         started = self._clock.monotonic()
         info, limit = self._objects.head(item.image.uri), self._model.info.max_image_bytes
@@ -213,95 +130,138 @@ class Pipeline:
                 fix="store it smaller, or raise max_image_bytes",
             )
         data = self._objects.get(item.image.uri)
-        with self._room:
-            self._bytes += len(data) - item.size
-            item.size = len(data)
+        item.image = ImageInput(item.image.image_id, data)
+        self._admission.resize(item, len(data))
         self._observe("fetch", started)
-        self._hand(self._decoders, self._decode, item, data)
+        self._hand(item, self._decoding)
 
-    def _decode(self, item: _Item, data: bytes) -> None:
+    def _decode(self, items: list[Item]) -> None:
+        (item,) = items
         item.deadline.check()
         started = self._clock.monotonic()
-        pixels = item.image.pixels
-        item.key = hashlib.sha256(data if pixels is None else repr(pixels.shape).encode() + pixels.tobytes()).digest()
+        data, pixels = item.image.data, item.image.pixels
+        item.key = item.key or _content_key(item.image)
+        if self._flights.follow(item):
+            return
         known = self._cache.get(item.key)
         if known is not None:
-            self._meter.increment("gandt_embedding_cache_hits_total")
-            self._finish(item, Outcome(known, cached=True))
+            self._end([(item, known)], cached=True)
             return
         item.prepared = self._model.prepare(data) if pixels is None else self._model.prepare_pixels(pixels)
+        item.image = ImageInput(item.image.image_id)  # the encoded bytes are not needed any more
         self._observe("decode", started)
-        self._ready.append(item)
-        try:
-            self._device.submit(self._run).add_done_callback(_log_error)
-        except RuntimeError as error:
-            raise _closing(error) from error
+        self._hand(item, self._device)
 
-    def _run(self) -> None:
-        """Runs what is ready. There is one call for each item, so most of them find their item done already."""
-        batch: list[_Item] = []
-        while self._ready and len(batch) < self._limits.max_batch:
-            item = self._ready.popleft()
-            try:
-                item.deadline.check()
-            except GandtError as error:
-                self._fail(item, error)
-            else:
-                batch.append(item)
-        if batch:
-            self._compute(batch)
+    def _fill(self, waiting: int) -> float:
+        """Waiting for more pays only while more are on their way."""
+        return self._limits.max_delay_seconds if self._admission.items > waiting else 0.0
 
-    def _compute(self, batch: list[_Item]) -> None:
+    def _compute(self, items: list[Item]) -> None:
+        batch = self._in_time(items)
+        if not batch:
+            return
         started = self._clock.monotonic()
+        vectors = self._model.embed([item.prepared for item in batch if item.prepared is not None])  # [N, D]
+        ended = self._clock.monotonic()
+        outcomes: list[tuple[Item, Outcome]] = []
+        for item, row, bad in zip(batch, vectors, bad_rows(vectors), strict=True):
+            if bad:
+                error = InvalidInput("the model gives no usable vector for it", reason="VECTOR_UNUSABLE")
+                outcomes.append((item, error))
+                continue
+            vector = row.copy()  # a view would keep the whole batch alive in the cache
+            vector.flags.writeable = False
+            self._cache.put(item.key, vector)
+            outcomes.append((item, vector))
+        # While work was waiting, the time between two batches is the pace of the slowest stage.
+        since = max(self._batch_ended_at, min(item.admitted_at for item in batch))
+        self._batch_ended_at = ended
+        self._admission.note_batch(len(batch), ended - since)
         self._meter.observe("gandt_embedding_batch_size", len(batch))
+        self._meter.observe("gandt_embedding_stage_seconds", ended - started, stage="device")
         for item in batch:
             self._meter.observe("gandt_embedding_queue_seconds", started - item.admitted_at)
-        try:
-            vectors = self._model.embed([item.prepared for item in batch if item.prepared is not None])  # [N, D]
-            self._observe("device", started)
-            for item, row, bad in zip(batch, vectors, bad_rows(vectors), strict=True):
-                if bad:
-                    self._fail(item, InvalidInput("the model gives no usable vector for it", reason="VECTOR_UNUSABLE"))
-                else:
-                    vector = row.copy()  # a view would keep the whole batch alive in the cache
-                    vector.flags.writeable = False
-                    self._cache.put(item.key, vector)
-                    self._finish(item, Outcome(vector))
-        finally:
-            for item in batch:
-                if not item.future.done():
-                    self._fail(item, GandtError("the model failed; the service's log has the details"))
+        self._end(outcomes)
+
+    def _in_time(self, items: list[Item]) -> list[Item]:
+        """Those that somebody still waits for; the others end here."""
+        batch, dropped = list[Item](), list[tuple[Item, Outcome]]()
+        for item in items:
+            try:
+                item.deadline.check()
+                batch.append(item)
+            except GandtError as error:
+                dropped.append((item, error))
+        self._end(dropped)
+        return batch
 
     # ---- the end ----
 
-    def _finish(self, item: _Item, outcome: Outcome) -> None:
-        self._leave(item, "ok")
-        item.future.set_result(outcome)
+    def _failed(self, items: Sequence[Item], error: Exception) -> None:
+        """What a stage raised ends its images."""
+        if not isinstance(error, GandtError):
+            log.error("an image or the model failed unexpectedly", exc_info=error)
+            error = GandtError("the image failed on an unexpected error; the service's log has the details")
+        self._end([(item, error) for item in items if not item.ended])
 
-    def _fail(self, item: _Item, error: GandtError) -> None:
-        if item.future.done():
+    def _end(self, outcomes: list[tuple[Item, Outcome]], cached: bool = False) -> None:
+        """Delivers results, one call for each caller, also to the images that followed these."""
+        ended: list[Item] = []
+        results: dict[Sink, list[EmbedResult]] = {}
+        counts: dict[str, int] = {}
+        hits = 0
+        for leader, outcome in outcomes:
+            left = isinstance(outcome, DeadlineExceeded)
+            followers = self._flights.end(leader)
+            if left:  # its followers have callers of their own
+                for follower in followers:
+                    self._hand(follower, self._decoding)
+                followers = []
+            for item in (leader, *followers):
+                known = cached or item is not leader
+                result = _result(item, outcome, known)
+                item.ended = True
+                ended.append(item)
+                results.setdefault(item.sink, []).append(result)
+                name = "dropped" if left else "error" if result.error else "ok"
+                counts[name] = counts.get(name, 0) + 1
+                hits += result.cached
+        if not ended:
             return
-        self._leave(item, "dropped" if isinstance(error, DeadlineExceeded) else "error")
-        item.future.set_exception(error)
+        self._admission.leave(ended)
+        for name, count in counts.items():
+            self._meter.increment("gandt_embedding_images_total", count, result=name)
+        if hits:
+            self._meter.increment("gandt_embedding_cache_hits_total", hits)
+        self._show_level()
+        for sink, part in results.items():
+            sink.deliver(part)
 
-    def _leave(self, item: _Item, result: str) -> None:
-        self._meter.increment("gandt_embedding_images_total", result=result)
-        with self._room:
-            self._items -= 1
-            self._bytes -= item.size
-            self._meter.set_level("gandt_embedding_queue_items", self._items)
-            self._room.notify_all()
+    def _show_level(self) -> None:
+        self._meter.set_level("gandt_embedding_queue_items", self._admission.items)
 
     def _observe(self, stage: str, started: float) -> None:
         self._meter.observe("gandt_embedding_stage_seconds", self._clock.monotonic() - started, stage=stage)
 
 
-def _closing(error: BaseException | None) -> BackendUnavailable:
-    closed = BackendUnavailable("the embedding service is shutting down", backend="embedding", reason="SHUTTING_DOWN")
-    closed.__cause__ = error
-    return closed
+def _size(image: ImageInput) -> int:
+    return _UNREAD_BYTES if image.uri else image.size_bytes
 
 
-def _log_error(future: Future[None]) -> None:
-    if not future.cancelled() and future.exception() is not None:
-        log.error("the model failed", exc_info=future.exception())
+def _content_key(image: ImageInput) -> bytes:
+    """SHA-256 of what determines the vector: the encoded bytes, or the pixels with their shape."""
+    if image.pixels is None:
+        return hashlib.sha256(image.data).digest()
+    digest = hashlib.sha256(repr(image.pixels.shape).encode())
+    digest.update(np.ascontiguousarray(image.pixels).data)
+    return digest.digest()
+
+
+def _result(item: Item, outcome: Outcome, known: bool) -> EmbedResult:
+    if isinstance(outcome, GandtError):
+        return EmbedResult(item.name, item.sequence, error=outcome)
+    return EmbedResult(item.name, item.sequence, vector=outcome, cached=known)
+
+
+def _closing() -> BackendUnavailable:
+    return BackendUnavailable("the embedding service is shutting down", backend="embedding", reason="SHUTTING_DOWN")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
 
 from gandt.domain import paging
 from gandt.domain.embedding import (
@@ -17,10 +16,11 @@ from gandt.domain.embedding import (
     StreamOpened,
     StreamResults,
 )
-from gandt.domain.errors import DeadlineExceeded, GandtError, InvalidInput, NotFound, WrongState
+from gandt.domain.errors import GandtError, InvalidInput, NotFound, WrongState
 from gandt.domain.vectors import check_id
 from gandt.ports.clock import NO_DEADLINE, Deadline
-from gandt_embedding.pipeline import Outcome, Pipeline
+from gandt_embedding.call import EmbedCall
+from gandt_embedding.pipeline import Pipeline
 from gandt_embedding.stream import Stream
 
 MAX_PAGE = 100
@@ -88,8 +88,21 @@ class EmbeddingService:
         Raises:
             InvalidInput: no image, or too many.
             WrongState: MODEL_MISMATCH, another model is loaded than the caller expects.
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, or too long for the deadline.
             DeadlineExceeded: time ran out before the last one was ready.
+        """
+        done = threading.Event()
+        call = self.begin(images, model_id, deadline, done.set)
+        done.wait(deadline.remaining())
+        return call.results()
+
+    def begin(
+        self, images: Sequence[ImageInput], model_id: str, deadline: Deadline, done: Callable[[], object]
+    ) -> EmbedCall:
+        """Starts `embed` and returns at once; raises what can be known at once.
+
+        Args:
+            done: called once, from another thread or this one, when the results are there.
         """
         info = self.expect(model_id)
         if not 1 <= len(images) <= info.max_batch_images:
@@ -100,31 +113,30 @@ class EmbeddingService:
                 fix="send them in several calls, or use EmbedStream",
             )
         deadline.check()
-        refused = {position: error for position, image in enumerate(images) if (error := _bad_id(image))}
-        good = [position for position in range(len(images)) if position not in refused]
-        futures = dict(zip(good, self._running().submit([images[p] for p in good], deadline), strict=True))
-        if wait(futures.values(), deadline.remaining()).not_done:
-            raise DeadlineExceeded(
-                "the images were not ready in time", fix="give the call more time, or send fewer images"
-            )
-        deadline.check()  # its passing also shows as errors of single images, which nobody would read
-        return [
-            EmbedResult(image.image_id or str(position), position, error=refused[position])
-            if position in refused
-            else result_of(image.image_id, position, futures[position])
-            for position, image in enumerate(images)
-        ]
+        call = EmbedCall(len(images), deadline, done)
+        refused = {n: error for n, image in enumerate(images) if (error := _bad_id(image))}
+        good = [(n, image) for n, image in enumerate(images) if n not in refused]
+        if good:
+            self._running().submit(good, deadline, call)
+        call.deliver([_refused(images[n], n, error) for n, error in refused.items()])
+        return call
 
     def embed_stream(
-        self, requests: Iterator[StreamOpen | StreamItems], deadline: Deadline = NO_DEADLINE
+        self,
+        requests: Iterator[StreamOpen | StreamItems],
+        deadline: Deadline = NO_DEADLINE,
+        reading: Deadline = NO_DEADLINE,
     ) -> Iterator[StreamOpened | StreamResults]:
         """Opens with the model, then yields results as they become ready.
 
         At most `window_images` are read ahead of what the caller has taken, so a slow reader stops the reading.
 
+        Args:
+            reading: when its check raises, no more images are read; those that were read still get their results.
         Raises:
             InvalidInput: the first message does not open the stream, a later one does, or sequences have a gap.
             WrongState: MODEL_MISMATCH.
+            BackendUnavailable: the server shuts down; a new stream may go on from the last `contiguous_ack`.
         """
         opening = next(iter(requests), None)
         if not isinstance(opening, StreamOpen):
@@ -132,18 +144,17 @@ class EmbeddingService:
         info = self.expect(opening.model_id)
         yield StreamOpened(info, self._window_images, opening.dtype)
 
-        def submit(image: ImageInput) -> Future[Outcome]:
+        def submit(image: ImageInput, sequence: int) -> None:
             error = _bad_id(image)
             if error is None:
-                return self._running().submit_when_free(image, deadline)
-            failed: Future[Outcome] = Future()
-            failed.set_exception(error)
-            return failed
+                self._running().submit_when_free(image, sequence, deadline, stream)
+            else:
+                stream.deliver([_refused(image, sequence, error)])
 
-        stream = Stream(requests, submit, self._window_images, info.dim * 4)
+        stream = Stream(requests, submit, self._window_images, info.dim * 4, reading)
         try:
             for results, ack in stream.results(deadline):
-                yield StreamResults([result_of(*result) for result in results], ack)
+                yield StreamResults(results, ack)
         finally:
             stream.stop()
 
@@ -171,15 +182,8 @@ class EmbeddingService:
         return self._pipeline
 
 
-def result_of(image_id: str, sequence: int, future: Future[Outcome]) -> EmbedResult:
-    """The result of a finished image."""
-    name, error = image_id or str(sequence), future.exception()
-    if error is None:
-        outcome = future.result()
-        return EmbedResult(name, sequence, vector=outcome.vector, cached=outcome.cached)
-    if not isinstance(error, GandtError):
-        raise error
-    return EmbedResult(name, sequence, error=error)
+def _refused(image: ImageInput, sequence: int, error: GandtError) -> EmbedResult:
+    return EmbedResult(image.image_id or str(sequence), sequence, error=error)
 
 
 def _bad_id(image: ImageInput) -> GandtError | None:

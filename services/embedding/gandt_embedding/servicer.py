@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 from gandt.ports.clock import Deadline
-from gandt.runtime.work_pool import WorkPool
+from gandt.runtime.work_pool import WorkPool, on_loop
 from gandt.wire import embedding as wire
 from gandt_embedding.service import EmbeddingService
 
@@ -30,16 +33,20 @@ class EmbeddingServicer(wire.Servicer):
 
     async def Embed(self, request: Any, context: Any) -> Any:
         """See the proto."""
-        return await self._pool.call(context, self._embed, request, self._pool.deadline(context))
+        images, model_id, dtype = wire.embed_request(request)
+        info = self._service.expect(model_id)
+        deadline = self._pool.deadline(context)
+        # No thread waits with the call, so a call is refused at once however many wait.
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        call = self._service.begin(images, model_id, deadline, partial(on_loop, loop, done.set))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), deadline.remaining())
+        return wire.embed_response(call.results(), info, dtype)
 
     def EmbedStream(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """See the proto."""
-        return self._pool.duplex(context, request_iterator, self._embed_stream, self._pool.deadline(context))
+        reading = self._pool.deadline(context, stop_at_drain=True)
+        return self._pool.duplex(context, request_iterator, self._embed_stream, self._pool.deadline(context), reading)
 
-    def _embed(self, request: Any, deadline: Deadline) -> Any:
-        images, model_id, dtype = wire.embed_request(request)
-        info = self._service.expect(model_id)
-        return wire.embed_response(self._service.embed(images, model_id, deadline), info, dtype)
-
-    def _embed_stream(self, requests: Iterator[Any], deadline: Deadline) -> Iterator[Any]:
-        return wire.stream_responses(self._service.embed_stream(map(wire.stream_request, requests), deadline))
+    def _embed_stream(self, requests: Iterator[Any], deadline: Deadline, reading: Deadline) -> Iterator[Any]:
+        return wire.stream_responses(self._service.embed_stream(map(wire.stream_request, requests), deadline, reading))

@@ -181,7 +181,7 @@ class WorkPool:
                     loop.call_soon_threadsafe(ready.put_nowait, response)
 
         future = self._start(self._streams, produce)
-        future.add_done_callback(lambda _: _on_loop(loop, ready.put_nowait, _END))
+        future.add_done_callback(lambda _: on_loop(loop, ready.put_nowait, _END))
         try:
             while (response := await ready.get()) is not _END:
                 yield response
@@ -194,7 +194,7 @@ class WorkPool:
         """The client's stream for a thread: each `next` asks the loop for one message."""
         loop = asyncio.get_running_loop()
         left = asyncio.Event()
-        call.on_leave(lambda: _on_loop(loop, left.set))
+        call.on_leave(lambda: on_loop(loop, left.set))
 
         async def next_message() -> Any:
             # aiter here, at the first read: gRPC's iterator complains when it is made and never read.
@@ -242,6 +242,7 @@ class WorkPool:
             self._free[executor] += 1
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> None:
+def on_loop(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> None:
+    """Runs `fn(*args)` on the loop, from any thread; does nothing when the loop is closed."""
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(fn, *args)
