@@ -103,9 +103,10 @@ def test_a_budget_below_one_page_buys_nothing_and_says_so(tmp_path: Path) -> Non
     command[command.index("--budget") + 1] = "0.01"
     done = gandt(*command)
     assert done.returncode == 6, done.stderr
-    assert "OVER_BUDGET" in done.stderr
-    assert "'thee' is not among the classes" in done.stderr
+    assert "BUDGET_BELOW_ONE_PAGE" in done.stderr
+    command[command.index("--budget") + 1] = "10"
     (tmp_path / "truth.csv").write_text("image,label\nelsewhere.png,three\n")
     done = gandt(*command)
     assert done.returncode == 2, done.stderr
+    assert "'thee'" in done.stderr
     assert "NO_TRUTH" in done.stderr
