@@ -169,3 +169,18 @@ def test_the_deadline_is_asked_each_iteration() -> None:
     with pytest.raises(DeadlineExceeded):
         aggregate(table(rows), AggregateSpec(method="hierarchical"), {}, check)
     assert asked == 3
+
+
+@pytest.mark.parametrize("method", ["one-coin", "hierarchical", "auto"])
+def test_a_worker_who_always_gives_one_label_does_not_win(method: str) -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 6, 200)
+    rows = []
+    for n, right in enumerate(truth):
+        honest = [right if rng.random() < 0.7 else rng.integers(6) for _ in range(2)]
+        rows += [
+            (f"i{n}", f"w{k}", f"c{label}") for k, label in zip(rng.choice(4, 2, replace=False), honest, strict=True)
+        ]
+        rows.append((f"i{n}", "lazy", "c0"))
+    known = {f"i{n}": f"c{label}" for n, label in enumerate(truth)}
+    assert accuracy(run(rows, method=method), known) > 0.7

@@ -75,7 +75,7 @@ def error_bounds(wrong: Iterable[bool], alpha: float = 0.05) -> NDArray[np.float
 
 
 def judgments_needed(target: float, share: float = 0.0, alpha: float = 0.05) -> int:
-    """Fewest judgments that bound the wrong labels by `target` when a share `share` of those judged is wrong.
+    """Fewest judgments that bound the wrong labels by `target` when at most a share `share` of those judged is wrong.
 
     This is the price of a bound, to be shown before anybody is asked.
 
@@ -83,7 +83,7 @@ def judgments_needed(target: float, share: float = 0.0, alpha: float = 0.05) -> 
         InvalidInput: the target is not above the share, so that no audit would show it; or millions would be needed.
 
     >>> judgments_needed(0.05), judgments_needed(0.05, 0.02)
-    (73, 247)
+    (73, 243)
     """
     if not 0 <= share < target < 1:
         raise InvalidInput(
@@ -93,19 +93,15 @@ def judgments_needed(target: float, share: float = 0.0, alpha: float = 0.05) -> 
             fix="aim at a share above the one expected, and below 1",
         )
     few, many = 0, 64
-    while not _enough(many, target, share, alpha):
+    while few < MOST_JUDGMENTS:
+        judged = np.arange(few + 1, many + 1)
+        enough = evidence(judged, np.floor(judged * share + 1e-9), target) >= -math.log(alpha)
+        if enough.any():
+            return int(judged[np.argmax(enough)])
         few, many = many, many * 2
-        if many > MOST_JUDGMENTS:
-            raise InvalidInput(
-                f"a bound of {target} with {share} wrong takes more than {MOST_JUDGMENTS:,} judgments",
-                field="target",
-                reason="BAD_SHARE",
-                fix="aim at a larger share",
-            )
-    judged = np.arange(few + 1, many + 1)
-    enough = evidence(judged, judged * share, target) >= -math.log(alpha)
-    return int(judged[np.argmax(enough)])
-
-
-def _enough(judged: int, target: float, share: float, alpha: float) -> bool:
-    return bool(evidence(judged, judged * share, target) >= -math.log(alpha))
+    raise InvalidInput(
+        f"a bound of {target} with {share} wrong takes more than {MOST_JUDGMENTS:,} judgments",
+        field="target",
+        reason="BAD_SHARE",
+        fix="aim at a larger share",
+    )

@@ -20,13 +20,11 @@ from gandt.domain.aggregation.model import (
     shares,
     softmax,
 )
-from gandt.domain.aggregation.one_coin import shrunk
+from gandt.domain.aggregation.one_coin import EXTRA_ITEMS, balanced_accuracy
 from gandt.domain.aggregation.votes import Votes
 
 STRENGTH = 8.0  # answers that the prior of a confusion column is worth; 2 to 8 are alike on 17 real sets
-EXTRA_ITEMS = 10.0
-"""Items of each class that the class prior starts with. With fewer, a worker who always gives one label can pull all
-images of a small crowd to it; planted crowds lost up to 17 points so."""
+ACCURACY_STRENGTH = 2.0  # votes a class of the crowd that a worker's balanced accuracy starts with
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class _Estimate:
 
 
 def fit_hierarchical(votes: Votes, options: FitOptions) -> Fit:
-    """EM where the prior of a worker's confusion column has the worker's own smoothed accuracy on the diagonal and
+    """EM where the prior of a worker's confusion column has the worker's own balanced accuracy on the diagonal and
     the crowd's confusions, scaled, off it; the prior weighs `STRENGTH` answers.
 
     Args:
@@ -71,7 +69,7 @@ def _estimate(sums: CodeSums, votes: Votes, posterior: NDArray[np.float64]) -> _
     np.fill_diagonal(pooled, 0.0)
     shape = pooled + 1.0 - np.eye(votes.classes)
     given = sums.over_codes(counts)
-    accuracy = shrunk(sums.diagonal(counts), given.sum(axis=1))
+    accuracy = balanced_accuracy(sums, counts, given, ACCURACY_STRENGTH)
     return _Estimate(accuracy, shape / shape.sum(axis=0), counts, given)
 
 

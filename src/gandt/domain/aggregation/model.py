@@ -123,15 +123,6 @@ def class_prior(posterior: NDArray[np.float64], votes: Votes, strength: float = 
     return total
 
 
-def expected_accuracy(posterior: NDArray[np.float64], votes: Votes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(f64[W] expected right votes, f64[W] votes) under the posterior."""
-    right = posterior.ravel().take(votes.cells())
-    return (
-        weighted_count(votes.worker, right, votes.workers),
-        np.bincount(votes.worker, minlength=votes.workers).astype(np.float64),
-    )
-
-
 @dataclass(slots=True)
 class CodeSums:
     """Sums over votes as two sparse-dense products; a code is a (worker, given class) pair that occurs.
