@@ -49,9 +49,7 @@ BUCKETS = ("bucket", "second", "b")
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    settings = Settings(
-        port=0, metrics_port=None, drain_seconds=1, data_dir=tmp_path_factory.mktemp("labeling")
-    )
+    settings = Settings(port=0, metrics_port=None, drain_seconds=1, data_dir=tmp_path_factory.mktemp("labeling"))
     thread = ServerThread([bootstrap(settings)], settings)
     client = boto3.client(
         "s3",
