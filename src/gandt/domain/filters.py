@@ -31,7 +31,7 @@ from gandt.domain.vectors import check_id
 Mask = NDArray[np.bool_]
 MAX_FILTER_DEPTH = 32
 MAX_FILTER_NODES = 4096
-MAX_FILTER_BYTES = 8 << 20  # of its texts and ids; a Milvus cluster takes messages of 64 MB, and parses long ones slowly
+MAX_FILTER_BYTES = 8 << 20  # of its texts and ids; a Milvus cluster parses long ones slowly
 
 
 @dataclass(frozen=True, slots=True)
