@@ -190,3 +190,18 @@ def test_majority_proportions_and_their_plot() -> None:
     assert len(ElementTree.fromstring(majority_plot(majority_proportions([])))) > 0
     many = majority_proportions(LabelEstimate(str(n), (f"l{n}",), 1, LabelStatus.CERTAIN, 1, 1) for n in range(60))
     assert "21 others" in majority_plot(many)
+
+
+def test_a_worker_who_does_not_look_is_seen_in_the_report() -> None:
+    rng = np.random.default_rng(5)
+    rows = []
+    for n in range(120):
+        right = "abc"[rng.integers(3)]
+        rows += [(f"i{n}", w, right) for w in ("w1", "w2", "w3")]
+        rows += [(f"i{n}", "lazy", "a"), (f"i{n}", "dice", "abc"[rng.integers(3)])]
+    found = {report.worker_id: report for report in run(rows, method="hierarchical").reports}
+    assert found["lazy"].one_label_share == 1
+    assert (found["w1"].one_label_share or 1) < 0.5
+    assert (found["w1"].spammer_score or 0) > 0.8
+    assert all((found[name].spammer_score or 0) < 0.1 for name in ("lazy", "dice"))
+    assert {report.spammer_score for report in run(rows, method="majority").reports} == {None}

@@ -125,7 +125,8 @@ def aggregate(
         raw_agreement=agreement.raw,
         warnings=(*ballot.notes, *_losses(ballot, decisions, order, judged, method.filters)),
     )
-    reports = list(workers.report(ballot.worker_names, given, measured, judged, fit.accuracy, fit.confusion))
+    one_label = workers.one_label_shares(votes) if isinstance(votes, Votes) else None
+    reports = list(workers.report(ballot.worker_names, given, measured, judged, fit.accuracy, fit.confusion, one_label))
     return Aggregation(table.images, ballot, order, fit.posterior, decisions, summary, spec, name, reports)
 
 

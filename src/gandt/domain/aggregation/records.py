@@ -186,6 +186,9 @@ class WorkerReport:
         compat_count: certain images divided by 20, rounded down; the original's count, set in compat.
         estimated_accuracy: by the method's model, in [0, 1]; None when it has none.
         confusion: f64[K, K] row = true label, column = given label; None when the method has none.
+        one_label_share: share of the votes that gave the worker's commonest label, in [0, 1]; None with several labels.
+        spammer_score: how far the confusion tells classes apart, in [0, 1]: 0 = answers without looking, 1 = always
+            right (or always wrong in the same way); None without a confusion. With few answers it says little.
     """
 
     worker_id: str
@@ -199,6 +202,8 @@ class WorkerReport:
     compat_count: int = 0
     estimated_accuracy: float | None = None
     confusion: NDArray[np.float64] | None = None
+    one_label_share: float | None = None
+    spammer_score: float | None = None
 
     @property
     def gold_interval(self) -> tuple[float, float] | None:
