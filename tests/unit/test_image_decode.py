@@ -130,9 +130,18 @@ def test_what_cannot_be_used_is_refused_with_its_cause(data: bytes, expected: st
     assert reason(data) == expected
 
 
-def test_heic_says_what_to_do() -> None:
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"heix"])
+def test_heic_says_what_to_do(brand: bytes) -> None:
     with pytest.raises(InvalidInput, match="convert it to JPEG"):
-        ImageDecoder().decode(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+        ImageDecoder().decode(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + b"\0" * 40)
+
+
+def test_an_avif_under_its_general_brand_is_taken() -> None:
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    data = encoded(PICTURE, "AVIF")
+    assert data[8:12] == b"avif"
+    assert decoded(data[:8] + b"mif1" + data[12:]).shape == COLORS.shape
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -159,6 +168,82 @@ def test_damaged_files_give_pixels_or_one_of_our_errors(format: str) -> None:
             assert decoder.decode(bytes(damaged)).mode == "RGB"
 
 
+def test_a_jpeg_with_twelve_bits_is_refused_with_a_hint() -> None:
+    data = bytearray(encoded(PICTURE, "JPEG"))
+    data[data.index(b"\xff\xc0") + 4] = 12  # the precision in the frame header
+    with pytest.raises(InvalidInput, match="more than 8 bits") as caught:
+        ImageDecoder().decode(bytes(data))
+    assert caught.value.reason == "IMAGE_FORMAT_UNSUPPORTED"
+    assert "convert" in caught.value.fix
+
+
+def test_what_cameras_and_phones_write_is_taken() -> None:
+    plain = encoded(PICTURE, "JPEG", quality=95)
+    pixels = decoded(plain)
+    np.testing.assert_array_equal(decoded(plain + b"a phone's own data" * 100), pixels)
+    progressive = encoded(PICTURE, "JPEG", quality=95, progressive=True)
+    np.testing.assert_array_equal(decoded(progressive), pixels)
+    two = encoded(PICTURE, "MPO", quality=95, save_all=True, append_images=[Image.new("RGB", (9, 9), "white")])
+    np.testing.assert_array_equal(decoded(two), pixels)  # of the pictures in an MPO the first
+
+
+def test_a_lossless_webp_with_alpha_is_laid_on_white() -> None:
+    layered = PICTURE.convert("RGBA")
+    layered.putpixel((0, 0), (1, 2, 3, 0))
+    result = decoded(encoded(layered, "WEBP", lossless=True, exact=True))
+    assert result[0, 0].tolist() == [255, 255, 255]
+    np.testing.assert_array_equal(result[1:], COLORS[1:])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_color_profiles_are_not_applied(format: str) -> None:
+    from PIL import ImageCms
+
+    options = {"lossless": True} if format == "WEBP" else {}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    np.testing.assert_array_equal(
+        decoded(encoded(PICTURE, format, icc_profile=profile, **options)), decoded(encoded(PICTURE, format, **options))
+    )
+
+
+def huge(format: str) -> bytes:
+    """A small file of that format whose header promises some 50,000 x 50,000 pixels or more."""
+    data = bytearray(encoded(PICTURE, format))
+    if format == "JPEG":
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = struct.pack(">HH", 60_000, 60_000)
+    elif format == "GIF":
+        data[6:10] = struct.pack("<HH", 60_000, 60_000)
+    elif format == "BMP":
+        data[18:26] = struct.pack("<ii", 60_000, 60_000)
+    elif format == "TIFF":
+        for tag in (256, 257):
+            at = max(data.find(struct.pack("<HHI", tag, kind, 1)) for kind in (3, 4))  # 16 or 32 bits
+            data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 60_000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "GIF", "BMP", "TIFF"])
+def test_huge_dimensions_are_refused_from_the_header(format: str) -> None:
+    assert reason(huge(format)) == "IMAGE_TOO_MANY_PIXELS"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_the_limit_of_pixels_holds_in_every_format(format: str) -> None:
+    if format == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    assert reason(encoded(PICTURE, format), max_pixels=40 * 60 - 1) == "IMAGE_TOO_MANY_PIXELS"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_nothing_but_the_first_bytes_is_an_error(format: str) -> None:
+    if format == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    data = encoded(PICTURE, format)
+    assert reason(data[:0]) == "IMAGE_EMPTY"
+    assert reason(data[:40]) in {"IMAGE_TRUNCATED", "IMAGE_BROKEN"}
+
+
 def test_limits_are_checked_before_decoding() -> None:
     data = encoded(PICTURE, "PNG")
     assert reason(data, max_image_bytes=len(data) - 1) == "IMAGE_TOO_LARGE"
@@ -181,11 +266,16 @@ def test_fit_makes_the_pixels_that_torchvision_makes() -> None:
     pytest.importorskip("torchvision")
     from torchvision.transforms import functional as F
 
-    rng = np.random.default_rng(2)
-    image = Image.fromarray(rng.integers(0, 256, (300, 411, 3), dtype=np.uint8))
-    ours = fit(image, Preprocessing(resize_side=256))
-    theirs = F.center_crop(F.resize(image, [256]), [224, 224])
-    np.testing.assert_array_equal(ours, np.asarray(theirs))
+    coarse = Image.fromarray(np.random.default_rng(2).integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    for width, height in ((411, 300), (300, 411), (640, 480), (1000, 257), (256, 256), (200, 150)):
+        image = coarse.resize((width, height), Image.Resampling.BICUBIC)
+        for interpolation in ("bilinear", "bicubic", "nearest"):
+            ours = fit(image, Preprocessing(resize_side=256, interpolation=interpolation)).astype(int)
+            theirs = F.center_crop(F.resize(image, [256], F.InterpolationMode(interpolation)), [224, 224])
+            exact = interpolation == "nearest" or min(image.size) <= 256
+            difference = np.abs(ours - np.asarray(theirs))
+            assert difference.max() <= (0 if exact else 2), (width, height, interpolation)
+            assert difference.mean() < 0.2
 
 
 def test_fit_turns_and_swaps_channels_and_survives_strips() -> None:

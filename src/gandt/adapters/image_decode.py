@@ -11,12 +11,16 @@ the file holds comes out as RGB with 8 bits a channel, upright:
 - JPEG photos with a short side of at least twice `min_side` are decoded at a half, a quarter or an eighth, which
   saves most of the work. The choice depends on the image alone, never on load: the same file always gives the same
   pixels.
-- 32-bit and floating-point pixels are refused: nobody can know their range.
+- 32-bit and floating-point pixels are refused: nobody can know their range. So are JPEGs with 12 bits a channel.
+- Color profiles are not applied: networks were trained on pixels as they are stored.
+- Of a photo that is made smaller only the part that the model sees is computed, which saves nearly half of that work.
+  It differs from resizing all and cutting by the rounding between Pillow's two passes alone.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Callable
@@ -43,7 +47,7 @@ from gandt.domain.errors import GandtError, InvalidInput
 MAX_IMAGE_BYTES = 40 * 2**20
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 512
-_VERSION = 1  # raise it when a rule above changes: pixels and so vectors change
+_VERSION = 2  # raise it when a rule above changes: pixels and so vectors change
 _MAX_ASPECT = 4  # a strip is cut to this before resizing: its resized long side could fill the memory
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -77,7 +81,9 @@ _BROKEN = (
     Image.DecompressionBombError,  # a frame larger than its file says
     UserWarning,  # under a filter that turns warnings into errors
 )
-_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"heif")
+_AVIF = {b"avif", b"avis"}
+_HEIF = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"heif"}
+_DEEP_JPEG = re.compile(r"cannot handle \d+-bit layers")
 _OTHERS = ((b"%PDF", "PDF"), (b"8BPS", "Photoshop"), (b"<svg", "SVG"), (b"<?xml", "XML or SVG"))
 
 
@@ -165,7 +171,10 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         short = min(image.size)
         # torchvision truncates the long side; so do we, to get its pixels.
         scaled = tuple(int(preprocessing.resize_side * side / short) for side in image.size)
-        image = _center(image.resize((scaled[0], scaled[1]), resample), *size)
+        if preprocessing.resize_side < short and resample is not Image.Resampling.NEAREST:
+            image = image.resize(size, resample, box=_source_box(image.size, scaled, size))
+        else:
+            image = _center(image.resize((scaled[0], scaled[1]), resample), *size)
     elif image.size != size:
         image = image.resize(size, resample)
     pixels = np.asarray(image, dtype=np.uint8)
@@ -222,11 +231,12 @@ def _opener(data: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
         return BmpImagePlugin.BmpImageFile
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return TiffImagePlugin.TiffImageFile
-    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
+    brands = _brands(data)
+    if brands & _AVIF:
         if features.check("avif"):
             return AvifImagePlugin.AvifImageFile
         raise _unsupported("AVIF, which this build of Pillow cannot read")
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
+    if brands & _HEIF:
         raise _unsupported("HEIC, which needs a patented decoder")
     for magic, name in _OTHERS:
         if head.startswith(magic):
@@ -241,6 +251,14 @@ def _opener(data: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     )
 
 
+def _brands(data: bytes) -> set[bytes]:
+    """What an ISO media file says it is, its own brand and those it is compatible with; none for other files."""
+    if data[4:8] != b"ftyp":
+        return set()
+    size = min(int.from_bytes(data[:4]), 128)
+    return {data[8:12], *(data[at : at + 4] for at in range(16, size - 3, 4))}
+
+
 def _unsupported(what: str) -> GandtError:
     return InvalidInput(
         f"the image is {what}", field="image", reason="IMAGE_FORMAT_UNSUPPORTED", fix="convert it to JPEG or PNG"
@@ -249,6 +267,8 @@ def _unsupported(what: str) -> GandtError:
 
 def _unreadable(error: Exception, data: bytes) -> GandtError:
     text = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    if _DEEP_JPEG.match(text):
+        raise _unsupported("a JPEG with more than 8 bits a channel") from error
     signs = ("truncated", "eof", "not enough", "unexpected end", "but only got")
     cut = isinstance(error, EOFError) or any(sign in text.lower() for sign in signs) or _lacks_its_end(data)
     return InvalidInput(
@@ -301,6 +321,20 @@ def _rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     except _BROKEN as error:
         raise _unsupported(f"in the pixel format {mode}, which cannot be converted") from error
+
+
+def _source_box(
+    source: tuple[int, int], scaled: tuple[int, ...], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Where the middle of the scaled image lies in the source: what is cut away need not be resized first.
+
+    Example:
+        >>> _source_box((640, 480), (320, 240), (220, 240))
+        (100.0, 0.0, 540.0, 480.0)
+    """
+    left, top = (round((long - short) / 2) for long, short in zip(scaled, size, strict=True))
+    x, y = (whole / part for whole, part in zip(source, scaled, strict=True))
+    return left * x, top * y, (left + size[0]) * x, (top + size[1]) * y
 
 
 def _center(image: Image.Image, width: int, height: int) -> Image.Image:
