@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from gandt.runtime.application import Application
 from gandt.runtime.certificates import server_credentials
-from gandt.runtime.interceptors import HEALTH, interceptors
+from gandt.runtime.interceptors import HEALTH, Around
 from gandt.runtime.lifecycle import Lifecycle, State
 from gandt.runtime.listening import authority, cannot_listen, open_listener
 from gandt.runtime.metrics import MetricsPage, RpcMetrics
@@ -100,7 +100,7 @@ class GrpcHost:
         await self._health.set(app.grpc_service, _NOT_SERVING)
         token = settings.token.get_secret_value() if settings.token else None
         server = grpc.aio.server(
-            interceptors=interceptors(app.name, self._lifecycle, RpcMetrics(app.registry), token),
+            interceptors=[Around(app.name, self._lifecycle, RpcMetrics(app.registry), token)],
             options=server_options(settings),
         )
         self._servers.append(server)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from wsgiref.simple_server import WSGIServer
 
 import grpc
@@ -37,14 +38,42 @@ class RpcMetrics:
             registry=registry,
         )
 
-    def started(self, kind: str, service: str, method: str) -> None:
-        """A call began."""
-        self._started.labels(kind, service, method).inc()
+    def of_method(self, kind: str, service: str, method: str) -> MethodMetrics:
+        """The counters of one method.
 
-    def handled(self, kind: str, service: str, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        Args:
+            kind: unary, client_stream, server_stream or bidi_stream.
+            service: full proto service name.
+            method: its name.
+        """
+        labels = (kind, service, method)
+        return MethodMetrics(
+            self._started.labels(*labels),
+            self._seconds.labels(*labels),
+            lambda code: self._handled.labels(*labels, camel_case(code)),
+        )
+
+
+class MethodMetrics:
+    """The counters of one method. Looking them up by their labels costs more than counting."""
+
+    def __init__(self, started: Counter, seconds: Histogram, handled: Callable[[grpc.StatusCode], Counter]) -> None:
+        self._started = started
+        self._seconds = seconds
+        self._find = handled
+        self._handled: dict[grpc.StatusCode, Counter] = {}
+
+    def started(self) -> None:
+        """A call began."""
+        self._started.inc()
+
+    def handled(self, code: grpc.StatusCode, seconds: float) -> None:
         """A call ended with that status."""
-        self._handled.labels(kind, service, method, camel_case(code)).inc()
-        self._seconds.labels(kind, service, method).observe(seconds)
+        counter = self._handled.get(code)
+        if counter is None:
+            counter = self._handled[code] = self._find(code)
+        counter.inc()
+        self._seconds.observe(seconds)
 
 
 class MetricsPage:

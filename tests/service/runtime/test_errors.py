@@ -129,3 +129,16 @@ def test_a_server_that_is_not_there() -> None:
     assert caught.value.backend == "selection"
     assert caught.value.reason == "UNREACHABLE"
     assert "gandt serve" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["Check", "Watch"])
+def test_bytes_that_are_no_message_are_the_callers_mistake(
+    echo: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = f"/grpc.health.v1.Health/{name}"
+    with grpc.insecure_channel(echo.addresses.service) as channel:
+        call = (channel.unary_unary if name == "Check" else channel.unary_stream)(path)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(b"\xff\xff"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

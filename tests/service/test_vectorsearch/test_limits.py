@@ -186,3 +186,35 @@ def test_a_deep_filter_of_another_client_is_refused_by_the_service(channel: Chan
         condition = outer
     with pytest.raises(InvalidInput, match="32 levels"):
         list(wire.Stub(channel).Scan(pb.ScanRequest(collection="c", filter=condition)))
+
+
+def _deep_scan(levels: int) -> bytes:
+    """A ScanRequest of a filter nested deeper than protobuf reads (100 levels), written by hand."""
+
+    def framed(message: type[Any], field: str, inside: bytes) -> bytes:
+        tag = message.DESCRIPTOR.fields_by_name[field].number << 3 | 2
+        size, out = len(inside), bytearray([tag])
+        while size > 127:
+            out.append(size & 127 | 128)
+            size >>= 7
+        return bytes([*out, size]) + inside
+
+    condition = type_pb2.Filter(exists=type_pb2.Filter.Exists(field="x")).SerializeToString()
+    for _ in range(levels):
+        condition = framed(type_pb2.Filter, "not", framed(type_pb2.Filter.Not, "operand", condition))
+    return pb.ScanRequest(collection="c").SerializeToString() + framed(pb.ScanRequest, "filter", condition)
+
+
+def test_a_filter_deeper_than_protobuf_reads_is_the_callers_mistake(channel: Channel) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        list(channel.unary_stream(f"/{wire.SERVICE}/Scan")(_deep_scan(80)))
+    assert caught.value.reason == "BAD_MESSAGE"
+    with pytest.raises(InvalidInput, match="32 levels"):
+        list(channel.unary_stream(f"/{wire.SERVICE}/Scan")(_deep_scan(40)))
+
+
+def test_a_block_that_is_no_message_ends_an_upsert(channel: Channel) -> None:
+    good = wire.upsert_open_message("c", "m").SerializeToString()
+    with pytest.raises(InvalidInput) as caught:
+        list(channel.stream_stream(f"/{wire.SERVICE}/Upsert")(iter([good, b"\xff\xff"])))
+    assert caught.value.reason == "BAD_MESSAGE"
