@@ -118,7 +118,7 @@ class VectorSearch:
             deadline.check()
             good, rejected = sort_out(block, collection.dim, acknowledged)
             for start in range(0, len(good), WRITE_ROWS):
-                generation = self._store.upsert(name, _slice(good, start, start + WRITE_ROWS))
+                generation = self._store.upsert(name, good.slice(start, start + WRITE_ROWS))
             acknowledged += len(block)
             stored += len(block) - len(rejected)
             yield UpsertAck(acknowledged, stored, generation, rejected)
@@ -245,12 +245,3 @@ class VectorSearch:
 
     def _count_rows(self) -> None:
         self._meter.set_level(ROWS, float(sum(found.items for found in self._store.list_collections())))
-
-
-def _slice(items: ItemSet, start: int, stop: int) -> ItemSet:
-    if start == 0 and stop >= len(items):
-        return items
-    vectors = type(items.vectors)(
-        items.vectors.ids[start:stop], items.vectors.matrix[start:stop], items.vectors.model_id
-    )
-    return ItemSet(vectors, items.fields[start:stop])

@@ -68,7 +68,8 @@ class VectorSearchServicer(wire.Servicer):
     def Upsert(
         self, request_iterator: AsyncIterator[pb.UpsertRequest], context: Any
     ) -> AsyncIterator[pb.UpsertResponse]:
-        return self._pool.duplex(context, request_iterator, self._upsert, self._pool.deadline(context))
+        deadline = self._pool.deadline(context)  # each block is stored by itself: a stream's end says nothing more
+        return self._pool.duplex(context, request_iterator, self._upsert, deadline, tell_broken_off=False)
 
     def _upsert(self, requests: Iterator[pb.UpsertRequest], deadline: Deadline) -> Iterator[pb.UpsertResponse]:
         collection, model_id = wire.upsert_open(requests)

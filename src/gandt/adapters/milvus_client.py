@@ -127,8 +127,7 @@ def count(client: Any, name: str, expression: str = "", **options: Any) -> int:
 def upsert(client: Any, name: str, items: ItemSet, generation: int, partition_field: str = "") -> None:
     """Inserts or replaces items in calls of at most 1000 rows and 32 MiB. Never `insert`: a cluster would double."""
     matrix = np.asarray(items.vectors.matrix, np.float32)
-    costs = [4 * items.vectors.dim + _most_bytes(row) for row in items.fields or [{}]]
-    for start, stop in _calls(len(items), costs):
+    for start, stop in calls(items):
         rows = []
         for i in range(start, stop):
             fields = dict(items.fields[i]) if items.fields else {}
@@ -139,6 +138,20 @@ def upsert(client: Any, name: str, items: ItemSet, generation: int, partition_fi
             rows.append(row)
         for _ in in_parts(lambda part: client.upsert(name, part), rows):
             pass
+
+
+def calls(items: ItemSet) -> Iterator[tuple[int, int]]:
+    """[start, stop) of calls of at most WRITE_ROWS rows and MESSAGE_BYTES."""
+    costs = [4 * items.vectors.dim + _most_bytes(row) for row in items.fields or [{}]]
+    start = size = 0
+    for row in range(len(items)):
+        cost = costs[row if len(costs) > 1 else 0]
+        if row > start and (row - start >= WRITE_ROWS or size + cost > MESSAGE_BYTES):
+            yield start, row
+            start, size = row, 0
+        size += cost
+    if len(items):
+        yield start, len(items)
 
 
 def in_parts(call: Callable[[Sequence[T]], R], rows: Sequence[T]) -> Iterator[R]:
@@ -234,16 +247,3 @@ def _most_bytes(fields: Fields) -> int:
         len(name) + 32 + (6 * len(value) if isinstance(value, str) else 0) for name, value in fields.items()
     )
     return MAX_ID_BYTES + min(most, MAX_FIELDS_BYTES)
-
-
-def _calls(count: int, costs: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """[start, stop) of calls of at most WRITE_ROWS rows and MESSAGE_BYTES; one cost stands for all rows."""
-    start = size = 0
-    for row in range(count):
-        cost = costs[row if len(costs) > 1 else 0]
-        if row > start and (row - start >= WRITE_ROWS or size + cost > MESSAGE_BYTES):
-            yield start, row
-            start, size = row, 0
-        size += cost
-    if count:
-        yield start, count

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from gandt.adapters import milvus_aliases
+from gandt.adapters import milvus_aliases, milvus_lite_rows
 from gandt.adapters import milvus_client as milvus
 from gandt.adapters.folder_lock import in_use, refuse_if_locked
 from gandt.adapters.milvus_lite_fsync import sync, sync_writes_below
@@ -177,7 +177,7 @@ class MilvusLiteJournal:
     def write(self, name: str, items: ItemSet, generation: int) -> None:
         """See Journal."""
         with self._lock, self._translated(f"write to collection {name}"):
-            milvus.upsert(self._client, name, items, generation)
+            milvus_lite_rows.upsert(self._client, name, items, generation)
             self._flush_when_due(name, len(items))
 
     def delete(self, name: str, ids: Sequence[str], generation: int) -> None:

@@ -62,6 +62,13 @@ class ItemSet:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def slice(self, start: int, stop: int) -> ItemSet:
+        """Some consecutive items, without copying vectors."""
+        if start == 0 and stop >= len(self):
+            return self
+        vectors = VectorSet(self.ids[start:stop], self.vectors.matrix[start:stop], self.vectors.model_id)
+        return ItemSet(vectors, self.fields[start:stop])
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
