@@ -34,7 +34,7 @@ def test_the_real_weights_and_the_guide_s_description_see_what_is_in_a_photo(sha
         pytest.skip("weights or photos are not here")
     config = tmp_path / "described.toml"
     config.write_text(GUIDE.read_text().split("```toml\n")[1].split("```")[0])
-    spec = ModelSpec("mobilenet_v2", str(weights), str(config), torch_threads=1)
+    spec = ModelSpec("mobilenet_v2", str(weights), str(config), engine="eager", torch_threads=1)
     model = load_torch_model(spec, MemoryObjects(), (2**25, 10**8))
     rows = [line.split(",") for line in table.read_text().split()[1:]]
     chosen = [row for label in ("dress", "hat", "pants", "shoes") for row in rows if row[1] == label][::3]

@@ -40,7 +40,7 @@ def model(request: pytest.FixtureRequest, network_file: Path) -> EmbeddingModel:
     if request.param == "hog":
         return TorchHog(ImageDecoder(), torch_threads=1)
     return load_torch_model(
-        ModelSpec(ARCHITECTURE, str(network_file), torch_threads=1), MemoryObjects(), (2**20, 10**6)
+        ModelSpec(ARCHITECTURE, str(network_file), engine="eager", torch_threads=1), MemoryObjects(), (2**20, 10**6)
     )
 
 

@@ -21,6 +21,7 @@ def test_a_fingerprint_is_stable_and_fit_for_names() -> None:
     assert fingerprint(BASE) == fingerprint(replace(BASE))
     # Written down on purpose: another value makes every stored collection unusable.
     assert fingerprint(Ingredients("hog", Preprocessing(64, 64))) == "hog-d37add1b2d4b"
+    assert fingerprint(BASE) == "mobilenet_v2-45443c4783cc"
     assert re.fullmatch(r"[A-Za-z0-9_-]+", fingerprint(replace(BASE, architecture="a/b c.d")))
 
 
@@ -31,7 +32,8 @@ def test_a_fingerprint_is_stable_and_fit_for_names() -> None:
         {"weights_sha256": "cd" * 32},
         {"decoder": "pillow-2-512"},
         {"dtype": "bfloat16"},
-        {"projection": "pca-128"},
+        {"projection": "orthogonal-1-128"},
+        {"views": "flip"},
         {"preprocessing": Preprocessing(height=256)},
         {"preprocessing": Preprocessing(width=256)},
         {"preprocessing": Preprocessing(resize_side=256)},

@@ -3,20 +3,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import os
+from pathlib import Path
 
+from gandt.adapters.heap import keep_freed_memory
 from gandt.adapters.image_decode import ImageDecoder
+from gandt.adapters.model_spec import ModelSpec
+from gandt.adapters.networks import export_network, is_exported, load_network
 from gandt.adapters.object_stores import open_objects, open_s3
 from gandt.adapters.processors import processors
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.system_clock import SystemClock
-from gandt.domain.errors import InvalidInput
+from gandt.domain.embedding import Views
+from gandt.domain.errors import InvalidInput, WrongState
 from gandt.ports.embedding_model import EmbeddingModel
 from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
 from gandt.wire import embedding as wire
 from gandt_embedding.admission import Limits
+from gandt_embedding.bulk import BulkEmbedder
 from gandt_embedding.cache import VectorCache
 from gandt_embedding.pipeline import METRICS, Pipeline
 from gandt_embedding.service import EmbeddingService
@@ -25,6 +33,7 @@ from gandt_embedding.settings import Settings
 
 log = logging.getLogger(__name__)
 HOG = "hog"
+_STORE_THREADS = 16  # they wait for the store more than for a processor
 
 
 def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
@@ -36,13 +45,15 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         InvalidInput: weights without a model that could use them.
     """
     del peers
-    if settings.weights and settings.model == HOG:
+    if settings.weights and settings.model == HOG and not is_exported(settings.weights):
         raise InvalidInput(
             f"weights {settings.weights} are given, and the model is hog, which has none",
             field="model",
             reason="MODEL_NOT_NAMED",
             fix="name the model that they are for, as in --model mobilenet_v2",
         )
+    if settings.device != "cuda":
+        keep_freed_memory()  # before there are threads
     meter = PrometheusMeter(METRICS)
     objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
 
@@ -61,6 +72,30 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
     )
 
 
+def open_bulk(settings: Settings, from_store: bool = False) -> BulkEmbedder:
+    """The model for one caller in this process, without a service.
+
+    Args:
+        from_store: whether the images lie in an object store, which is waited for.
+    Raises:
+        InvalidInput, NotFound, CorruptData, BackendUnavailable: the model cannot be loaded, and why.
+    """
+    _check_named(settings)
+    objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
+    threads = settings.decode_threads or processors()
+    return BulkEmbedder(
+        load_model(settings, objects), max(threads, _STORE_THREADS) if from_store else threads, settings.max_batch
+    )
+
+
+def open_images(settings: Settings, uri: str) -> ObjectStore:
+    """Where an `s3://` URI lies: in the service's own store if it has that bucket, else in S3."""
+    objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
+    if settings.objects == "s3" or next(objects.list(uri), None) is not None:
+        return objects
+    return open_s3(settings.s3_endpoint_url)
+
+
 def load_model(settings: Settings, objects: ObjectStore) -> EmbeddingModel:
     """The model that the settings name.
 
@@ -68,26 +103,74 @@ def load_model(settings: Settings, objects: ObjectStore) -> EmbeddingModel:
         InvalidInput, NotFound, CorruptData, BackendUnavailable: it cannot be loaded, and why.
     """
     limits = (settings.max_image_bytes, settings.max_pixels)
-    if settings.model == HOG:
+    if settings.model == HOG and not settings.weights:
+        _need_torch()
         from gandt.adapters.torch_hog import TorchHog
 
         hog = TorchHog(ImageDecoder(max_image_bytes=limits[0], max_pixels=limits[1]), settings.torch_threads or 1)
         log.info("the built-in hog embedder is used: it has no weights and sees outlines only")
         return hog
-    from gandt.adapters.torch_model import ModelSpec, load_torch_model
+    model = load_network(_spec(settings), _weight_store(settings, objects), limits)
+    info = model.info
+    log.info("model loaded", extra={"model_id": info.model_id, "engine": info.engine, "device": info.device})
+    return model
 
-    spec = ModelSpec(
-        settings.model,
+
+def export_model(settings: Settings, path: Path) -> str:
+    """Writes the model that the settings name for OpenVINO, to be used without torch; returns its architecture.
+
+    Raises:
+        InvalidInput, WrongState, NotFound, CorruptData, BackendUnavailable, GandtError: it cannot be, and why.
+    """
+    if settings.model == HOG:
+        raise InvalidInput(
+            "hog is no network, it cannot be exported",
+            field="model",
+            reason="MODEL_NOT_NAMED",
+            fix="name one with --model",
+        )
+    _need_torch()
+    objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
+    return export_network(_spec(settings), _weight_store(settings, objects), path).architecture
+
+
+def _spec(settings: Settings) -> ModelSpec:
+    unnamed = settings.model == HOG  # the default; an exported model says itself what it is
+    return ModelSpec(
+        "" if unnamed else settings.model,
         settings.weights,
         settings.weights_config,
         settings.weights_sha256,
         settings.device,
         settings.engine,
         settings.torch_threads,
+        settings.precision,
+        Views(settings.flip, _scales(settings.scales)),
+        settings.project_to,
+        settings.max_batch,
+        settings.engine_cache_dir
+        or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gandt/engines",
     )
-    model = load_torch_model(spec, _weight_store(settings, objects), limits)
-    log.info("model loaded", extra={"model_id": model.info.model_id, "device": model.info.device})
-    return model
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InvalidInput(
+            f"scales {text!r} are no numbers", field="scales", reason="BAD_SCALES", fix="write them as in 1,0.7"
+        ) from error
+
+
+def _need_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise WrongState(
+            "this needs torch, which is not installed",
+            kind="engine",
+            id="torch",
+            reason="ENGINE_NOT_INSTALLED",
+            fix="pip install 'gandt[embedding]', or give a model that `gandt model export` wrote elsewhere",
+        )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -98,6 +181,16 @@ def _limits(settings: Settings) -> Limits:
         queue_bytes=settings.queue_bytes,
         max_delay_seconds=settings.max_delay_seconds,
     )
+
+
+def _check_named(settings: Settings) -> None:
+    if settings.weights and settings.model == HOG and not is_exported(settings.weights):
+        raise InvalidInput(
+            f"weights {settings.weights} are given, and the model is hog, which has none",
+            field="model",
+            reason="MODEL_NOT_NAMED",
+            fix="name the model that they are for, as in --model mobilenet_v2",
+        )
 
 
 def _weight_store(settings: Settings, objects: ObjectStore) -> ObjectStore:

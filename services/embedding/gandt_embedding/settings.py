@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -29,13 +31,13 @@ class Settings(ObjectSettings, ServiceSettings):
     )
     model: str = Field(
         default="hog",
-        description="Name of a torchvision classification model, or hog. hog needs no weights and sees outlines only; "
-        "name a network as soon as you have weights for it.",
+        description="Name of a torchvision classification model, timm:NAME, open_clip:NAME/PRETRAINED, or hog. "
+        "hog needs no weights and sees outlines only; name a network as soon as you have weights for it.",
     )
     weights: str = Field(
         default="",
-        description="Weights of the model: a file, s3://bucket/key, or a name of torchvision's own (DEFAULT), which is "
-        "downloaded. Every model but hog needs them.",
+        description="Weights of the model: a file, s3://bucket/key, a name of the library's own (DEFAULT), which is "
+        "downloaded, or a model that `gandt model export` wrote (.xml). Every model but hog needs them.",
     )
     weights_config: str = Field(
         default="",
@@ -49,7 +51,34 @@ class Settings(ObjectSettings, ServiceSettings):
     device: str = Field(
         default="auto", pattern="^(auto|cpu|cuda)$", description="auto takes the GPU when there is one; or cpu, cuda."
     )
-    engine: str = Field(default="auto", description="What runs the network. auto takes eager, the only one so far.")
+    engine: str = Field(
+        default="auto",
+        description="What runs the network: eager (torch), openvino, compile (torch.compile; half a minute and more at "
+        "each start), cuda. auto takes cuda on a GPU, else openvino if it is installed, else eager.",
+    )
+    precision: str = Field(
+        default="auto",
+        pattern="^(auto|float32|bfloat16)$",
+        description="Number format of the computation; part of the fingerprint. auto takes bfloat16 where the "
+        "processor has it and the network's vectors keep a cosine of 0.9999 to float32. Set float32 where machines "
+        "differ.",
+    )
+    flip: bool = Field(
+        default=False, description="Average the vectors of an image and its mirror image: twice the work."
+    )
+    scales: str = Field(
+        default="1",
+        pattern=r"^[0-9.]+(,[0-9.]+)*$",
+        description="Average the vectors of an image in these sizes relative to the model's input, as in 1,0.7.",
+    )
+    project_to: int = Field(
+        default=0, ge=0, description="Project vectors to so many numbers, by a fixed random rotation; 0 keeps all."
+    )
+    engine_cache_dir: Path | None = Field(
+        default=None,
+        description="Folder for networks converted for openvino, so that later starts take a second. None takes "
+        "gandt/engines in XDG_CACHE_HOME or ~/.cache.",
+    )
     max_batch: int = Field(
         default=8,
         ge=1,

@@ -1,211 +1,184 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Any classification model of torchvision as an embedder: its classifier is cut off, what remains is the vector.
+"""Networks of torch as embedders: found in a library of models, filled with weights, given to an engine.
 
-Vectors are the pooled features (a transformer's class token), scaled to unit length. The model runs in eager mode and
-float32. On the CPU a vector is the same bit for bit whatever shares its batch: oneDNN picks other kernels for one
-image and for more than eight, so batches are cut to eight and a single image is computed twice.
+Vectors are the pooled features (a transformer's class token), scaled to unit length.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+import logging
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol
 
-import numpy as np
 import torch
-import torchvision
-from numpy.typing import NDArray
 from torch import nn
 
-from gandt.adapters.image_decode import MIN_SIDE, ImageDecoder, fit
+from gandt.adapters import converted_models, openvino_engine
+from gandt.adapters.engine_choice import Choice, choose, settle, this_machine
+from gandt.adapters.model_spec import ModelSpec, NetworkCard
+from gandt.adapters.network_model import NetworkModel, assemble, view_sizes
 from gandt.adapters.processors import processors
-from gandt.adapters.torch_weights import download, load_strictly, state_dict
+from gandt.adapters.torch_engines import CompiledEngine, CudaEngine, EagerEngine, bfloat16_cosine
+from gandt.adapters.torch_weights import State, load_strictly, state_dict
+from gandt.adapters.torchvision_zoo import TorchvisionZoo
 from gandt.adapters.weights import WeightsFile, read_weights
-from gandt.domain.embedding import Ingredients, ModelInfo, Preprocessing, fingerprint
-from gandt.domain.errors import InvalidInput, WrongState
-from gandt.domain.vectors import normalized
+from gandt.domain.embedding import Preprocessing
+from gandt.domain.errors import GandtError, InvalidInput
+from gandt.ports.embedding_engine import EmbeddingEngine
 from gandt.ports.object_store import ObjectStore
 
-CPU_BATCH = 8
-MAX_FEATURES = 8_192  # above it the features are an unpooled map
-_HEADS = ("heads", "head", "classifier", "fc")
-_REPEATS_INPUT_SCALING = ("googlenet", "inception_v3")
+__all__ = ["ModelSpec", "TorchNetwork", "Zoo", "load_torch_model", "load_torch_network"]
+
+log = logging.getLogger(__name__)
+
+
+class Zoo(Protocol):
+    """A library of models."""
+
+    def check(self, name: str) -> None:
+        """Raise InvalidInput unless it has such a model."""
+        ...
+
+    def own(self, name: str) -> tuple[Preprocessing, int]:
+        """How its own weights of a model were trained, and their number of classes."""
+        ...
+
+    def own_weights(self, name: str, member: str) -> tuple[WeightsFile, State, Preprocessing, int] | None:
+        """Its download of that name (`DEFAULT`), with how it was trained; None when it is no name of a download."""
+        ...
+
+    def build(self, name: str, classes: int, preprocessing: Preprocessing) -> nn.Module:
+        """The network in eval mode, to be filled by `load_strictly`. Draws nothing from the caller's generator."""
+        ...
+
+    def select(self, state: State) -> State:
+        """What of a file's tensors belongs to the network that `build` makes."""
+        ...
+
+    def headless(self, network: nn.Module) -> nn.Module:
+        """The network with its features as output."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """Which model to load, and how.
+class TorchNetwork:
+    """A network in eval mode without its head, filled with weights.
 
     Attributes:
-        name: torchvision's name of the architecture.
-        weights: a path, an `s3://` URI, or a name of torchvision's weights (`DEFAULT`).
-        weights_config: the description's place; "" for the one beside the weights.
-        weights_sha256: what they must hash to; "" for the description's.
-        device: `auto`, `cpu` or `cuda`.
-        engine: `auto` or `eager`.
-        torch_threads: threads of the CPU's kernels; 0 for the processors that this process may use.
+        card: what it is.
+        key: what its conversion is kept under.
     """
 
-    name: str
-    weights: str = ""
-    weights_config: str = ""
-    weights_sha256: str = ""
-    device: str = "auto"
-    engine: str = "auto"
-    torch_threads: int = 0
+    module: nn.Module
+    card: NetworkCard
+    key: str
 
 
-class TorchModel:
-    """A loaded network. `embed` belongs to one thread; `prepare` to any.
+def load_torch_network(spec: ModelSpec, objects: ObjectStore) -> TorchNetwork:
+    """Finds a network and fills it.
 
-    Args:
-        network: without its classifier, in eval mode.
+    Raises:
+        InvalidInput: no such model, no weights, or weights that do not fit.
+        WrongState: MODEL_LIBRARY_MISSING.
+        NotFound, CorruptData, BackendUnavailable: as `read_weights` and the libraries' downloads.
     """
-
-    def __init__(
-        self, network: nn.Module, info: ModelInfo, preprocessing: Preprocessing, decoder: ImageDecoder
-    ) -> None:
-        self.info = info
-        self._preprocessing = preprocessing
-        self._decoder = decoder
-        self._device = torch.device("cuda" if info.device != "cpu" else "cpu")
-        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(preprocessing.mean, device=self._device).view(shape)
-        self._std = torch.tensor(preprocessing.std, device=self._device).view(shape)
-
-    def prepare(self, data: bytes) -> NDArray[np.uint8]:
-        """See `EmbeddingModel.prepare`."""
-        return fit(self._decoder.decode(data), self._preprocessing)
-
-    def prepare_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """See `EmbeddingModel.prepare_pixels`."""
-        return fit(self._decoder.from_pixels(pixels), self._preprocessing)
-
-    def embed(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """See `EmbeddingModel.embed`."""
-        step = CPU_BATCH if self._device.type == "cpu" else max(1, len(prepared))
-        parts = [self._features(prepared[start : start + step]) for start in range(0, len(prepared), step)]
-        return normalized(np.concatenate(parts))
-
-    def _features(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        alone = len(prepared) == 1
-        pixels = torch.from_numpy(np.stack([prepared[0]] * 2 if alone else list(prepared)))  # u8[N, H, W, 3]
-        with torch.inference_mode():
-            x = pixels.to(self._device).permute(0, 3, 1, 2).float()  # [N, 3, H, W], channels last in memory
-            x = (x / self._preprocessing.scale - self._mean) / self._std
-            features = self._network(x).flatten(1).float().cpu().numpy()  # [N, D]
-        return np.asarray(features[: len(prepared)], dtype=np.float32)
+    zoo = _zoo(spec.name)
+    zoo.check(spec.name)
+    weights, state, preprocessing, classes = _weights(spec, zoo, objects)
+    network = zoo.build(spec.name, classes, preprocessing)
+    load_strictly(network, zoo.select(state), spec.name, classes, weights)
+    network.requires_grad_(False)
+    card = NetworkCard(spec.name, weights.sha256, weights.source, preprocessing)
+    member = "" if weights.data else spec.weights
+    return TorchNetwork(zoo.headless(network).eval(), card, converted_models.cache_key(spec.name, weights, member))
 
 
-def load_torch_model(spec: ModelSpec, objects: ObjectStore, limits: tuple[int, int]) -> TorchModel:
-    """Loads a model with its weights and computes one vector.
+def load_torch_model(
+    spec: ModelSpec, objects: ObjectStore, limits: tuple[int, int], choice: Choice | None = None
+) -> NetworkModel:
+    """Loads a model with its weights and runs every shape once.
 
     Args:
         objects: where `s3://` weights are read.
         limits: most bytes and most pixels of an image.
+        choice: what runs it; None chooses by this machine.
     Raises:
-        InvalidInput: no such model or device, no weights, or weights that do not fit.
-        NotFound, CorruptData, BackendUnavailable: as `read_weights` and torchvision's download.
+        InvalidInput, WrongState, NotFound, CorruptData, BackendUnavailable: as `load_torch_network` and `choose`.
+        GandtError: CONVERSION_FAILED, with engine openvino alone; `auto` takes eager instead.
     """
-    check_name(spec.name)
-    if spec.engine not in ("auto", "eager"):
-        raise InvalidInput(
-            f"engine {spec.engine!r} is unknown", field="engine", reason="UNKNOWN_ENGINE", fix="use auto or eager"
-        )
-    weights, classes, preprocessing = _weights(spec, objects)
-    network = _build(spec.name, classes, preprocessing)
-    load_strictly(network, state_dict(weights), spec.name, classes, weights)
-    network.requires_grad_(False)
-    remove_head(network)
     if spec.torch_threads or processors() < torch.get_num_threads():
         torch.set_num_threads(spec.torch_threads or processors())
-    decoder = ImageDecoder(max(MIN_SIDE, preprocessing.resize_side, preprocessing.height, preprocessing.width), *limits)
-    ingredients = Ingredients(spec.name, preprocessing, weights.sha256, decoder.decoder_id)
-    info = ModelInfo(
-        model_id=fingerprint(ingredients),
-        name=spec.name,
-        dim=0,
-        weights_sha256=weights.sha256,
-        weights_source=weights.source,
-        preprocessing=preprocessing.describe(),
-        device=_device(spec.device),
-        engine="eager",
-        max_image_bytes=limits[0],
-        max_pixels=limits[1],
-    )
-    return _measured(network.eval(), info, preprocessing, decoder)
+    choice = choice or choose(spec.engine, spec.precision, spec.device, this_machine(spec.device))
+    network = load_torch_network(spec, objects)
+    if choice.engine != "eager":
+        network = probed(network)
+        choice = settle(choice, spec.precision, network.card)
+    try:
+        engine = _engine(network, choice, spec)
+    except GandtError as error:
+        if error.reason != "CONVERSION_FAILED" or spec.engine != "auto" or spec.precision == "bfloat16":
+            raise
+        log.warning("engine eager is used instead of openvino: %s", error.message)
+        choice = replace(choice, engine="eager", dtype="float32")
+        engine = _engine(network, choice, spec)
+    return assemble(network.card, engine, choice, spec, limits)
 
 
-def check_name(name: str) -> None:
-    """Raise InvalidInput, naming the nearest ones, unless torchvision has a classification model of that name."""
-    names = torchvision.models.list_models(module=torchvision.models)
-    if name not in names:
-        near = difflib.get_close_matches(name, [*names, "hog"], n=3, cutoff=0.4)
-        raise InvalidInput(
-            f"there is no model {name!r}",
-            field="model",
-            reason="UNKNOWN_MODEL",
-            fix=f"did you mean {' or '.join(near)}?" if near else "name hog or a torchvision classification model",
-        )
+def probed(network: TorchNetwork) -> TorchNetwork:
+    """The same, its card saying what bfloat16 would do to its vectors. To be called before an engine takes it over."""
+    cosine = bfloat16_cosine(network.module, network.card.preprocessing)
+    return replace(network, card=replace(network.card, bfloat16_cosine=cosine))
 
 
-def remove_head(network: nn.Module) -> None:
-    """Cuts the classifier off in place, up to its first layer with weights; layers that pool are kept.
-
-    AlexNet and VGG classify an unpooled map: there only the last layer goes.
-    """
-    name = next(head for head in _HEADS if hasattr(network, head))
-    head = getattr(network, name)
-    if not isinstance(head, nn.Sequential):
-        setattr(network, name, nn.Identity())
-        return
-    layers = list(head)
-    trained = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d)]
-    first = layers[trained[0]]
-    cut = trained[-1] if isinstance(first, nn.Linear) and first.in_features > MAX_FEATURES else trained[0]
-    pools = [layer for layer in layers[cut:] if isinstance(layer, nn.AdaptiveAvgPool2d)]
-    setattr(network, name, nn.Sequential(*layers[:cut], *pools))
+def _engine(network: TorchNetwork, choice: Choice, spec: ModelSpec) -> EmbeddingEngine:
+    preprocessing = network.card.preprocessing
+    if choice.engine == "openvino":
+        return _openvino(network, choice, spec)
+    if choice.engine == "compile":
+        return CompiledEngine(network.module, preprocessing, choice.dtype)
+    if choice.engine == "cuda":
+        return CudaEngine(network.module, preprocessing, choice.dtype)
+    return EagerEngine(network.module, preprocessing, torch.device("cpu" if choice.device == "cpu" else "cuda"))
 
 
-def own_preprocessing(name: str, member: str = "DEFAULT") -> tuple[Preprocessing, int]:
-    """What torchvision's own weights of a model were trained with, and their number of classes."""
-    weights = torchvision.models.get_model_weights(name)[member]
-    transforms = weights.transforms()
-    mean, std = tuple(transforms.mean), tuple(transforms.std)
-    if name in _REPEATS_INPUT_SCALING:
-        mean = std = (0.5, 0.5, 0.5)  # what their `transform_input` undoes and redoes comes to this
-    side = transforms.crop_size[0]
-    preprocessing = Preprocessing(
-        height=side,
-        width=side,
-        resize_side=transforms.resize_size[0],
-        interpolation=transforms.interpolation.value,
-        mean=mean,
-        std=std,
-    )
-    return preprocessing, len(weights.meta["categories"])
+def _openvino(network: TorchNetwork, choice: Choice, spec: ModelSpec) -> EmbeddingEngine:
+    found = converted_models.find(spec.cache_dir, network.key, spec.views)
+    if found is None:
+        sizes = view_sizes(network.card.preprocessing, spec.views)
+        graphs = {size: openvino_engine.convert(network.module, network.card, size) for size in sizes}
+        converted_models.keep(spec.cache_dir, network.key, network.card, graphs)
+    else:
+        graphs = found[1]
+    return openvino_engine.OpenVinoEngine(graphs, choice.dtype, spec.torch_threads or processors())
 
 
-def _weights(spec: ModelSpec, objects: ObjectStore) -> tuple[WeightsFile, int, Preprocessing]:
-    members = torchvision.models.get_model_weights(spec.name)
+def _zoo(name: str) -> Zoo:
+    if name.startswith("timm:"):
+        from gandt.adapters.timm_zoo import TimmZoo
+
+        return TimmZoo()
+    if name.startswith("open_clip:"):
+        from gandt.adapters.open_clip_zoo import OpenClipZoo
+
+        return OpenClipZoo()
+    return TorchvisionZoo()
+
+
+def _weights(spec: ModelSpec, zoo: Zoo, objects: ObjectStore) -> tuple[WeightsFile, State, Preprocessing, int]:
     if not spec.weights:
         raise InvalidInput(
             f"model {spec.name} has no weights, and random ones would make useless vectors",
             field="weights",
             reason="NO_WEIGHTS",
-            fix="give --weights FILE, --weights s3://..., --weights DEFAULT for torchvision's download, or --model hog",
+            fix="give --weights FILE, --weights s3://..., --weights DEFAULT for the library's download, or --model hog",
         )
-    if spec.weights in members.__members__:
-        preprocessing, classes = own_preprocessing(spec.name, spec.weights)
-        return download(members[spec.weights].url), classes, preprocessing
+    own = zoo.own_weights(spec.name, spec.weights)
+    if own is not None:
+        return own
     weights = read_weights(spec.weights, objects, config=spec.weights_config, sha256=spec.weights_sha256)
     described = weights.description
     if described is None:
-        preprocessing, classes = own_preprocessing(spec.name)
-        return weights, classes, preprocessing
+        return (weights, state_dict(weights), *zoo.own(spec.name))
     if described.architecture not in ("", spec.name):
         raise InvalidInput(
             f"weights {spec.weights} are of {described.architecture} (says {described.where}), not of {spec.name}",
@@ -213,36 +186,4 @@ def _weights(spec: ModelSpec, objects: ObjectStore) -> tuple[WeightsFile, int, P
             reason="WEIGHTS_MISMATCH",
             fix=f"use --model {described.architecture}",
         )
-    return weights, described.classes, described.preprocessing
-
-
-def _build(name: str, classes: int, preprocessing: Preprocessing) -> nn.Module:
-    options: dict[str, Any] = {"weights": None, "num_classes": classes}
-    if name in _REPEATS_INPUT_SCALING:
-        options["init_weights"] = False
-    if name.startswith("vit_"):
-        options["image_size"] = preprocessing.height
-    try:
-        with torch.device("meta"):  # no memory, and no numbers drawn from the caller's generator
-            network = torchvision.models.get_model(name, **options)
-    except NotImplementedError:  # RegNet computes while it is built
-        with torch.random.fork_rng(devices=[]):
-            network = torchvision.models.get_model(name, **options)
-    assert isinstance(network, nn.Module)
-    return network.eval()
-
-
-def _measured(network: nn.Module, info: ModelInfo, preprocessing: Preprocessing, decoder: ImageDecoder) -> TorchModel:
-    blank = np.zeros((preprocessing.height, preprocessing.width, 3), np.uint8)
-    dim = TorchModel(network, info, preprocessing, decoder).embed([blank]).shape[1]
-    return TorchModel(network, replace(info, dim=dim), preprocessing, decoder)
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    if wanted not in ("auto", "cuda") or not torch.cuda.is_available():
-        raise WrongState(
-            f"device {wanted} is not here", kind="device", id=wanted, reason="NO_DEVICE", fix="use auto or cpu"
-        )
-    return str(torch.cuda.get_device_name())
+    return weights, state_dict(weights), described.preprocessing, described.classes

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -117,6 +119,30 @@ def download(url: str) -> WeightsFile:
     data = path.read_bytes()
     named = _HUB_HASH.search(path.name)
     return WeightsFile(data, check_sha256(data, named.group(1) if named else "", str(path)), url, None)
+
+
+def downloaded_state(name: str, fetch: Callable[[], State]) -> tuple[WeightsFile, State]:
+    """What a library of models downloads, hashed over its tensors, since it does not tell where the file lies.
+
+    Args:
+        fetch: gets the state dict, from the library's cache or its server.
+    Raises:
+        BackendUnavailable: the server does not answer.
+    """
+    try:
+        state = fetch()
+    except (OSError, RuntimeError, ValueError) as error:  # those of huggingface_hub are among them
+        raise BackendUnavailable(
+            f"the weights of {name} cannot be fetched: {str(error).splitlines()[0][:200]}",
+            backend="weights",
+            reason="WEIGHTS_DOWNLOAD_FAILED",
+            fix="fetch the file by other means and name it as the weights",
+        ) from error
+    digest = hashlib.sha256()
+    for key, tensor in sorted(state.items()):
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return WeightsFile(b"", digest.hexdigest(), f"{name} (its library's download)", None), state
 
 
 def _is_head(own: torch.Tensor, given: torch.Tensor, classes: int) -> bool:

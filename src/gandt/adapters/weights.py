@@ -99,7 +99,7 @@ def read_weights(location: str, objects: ObjectStore, *, config: str = "", sha25
             reason="WEIGHTS_SHA256_MISSING",
             fix="set weights_sha256, or sha256 in the description file",
         )
-    data = _read(location, objects, "weights")
+    data = read_bytes(location, objects, "weights")
     return WeightsFile(data, check_sha256(data, expected, location), location, description)
 
 
@@ -181,7 +181,7 @@ def _preprocessing(table: Mapping[str, Any], where: str) -> Preprocessing:
 def _description(location: str, config: str, objects: ObjectStore) -> WeightsDescription | None:
     where = config or f"{location}.toml"
     try:
-        data = _read(where, objects, "description")
+        data = read_bytes(where, objects, "description")
     except NotFound:
         if config:
             raise
@@ -192,7 +192,14 @@ def _description(location: str, config: str, objects: ObjectStore) -> WeightsDes
         raise _bad(where, "is no UTF-8 text") from error
 
 
-def _read(location: str, objects: ObjectStore, kind: str) -> bytes:
+def read_bytes(location: str, objects: ObjectStore, kind: str) -> bytes:
+    """A file's or an object's bytes.
+
+    Args:
+        kind: what it is, for the error.
+    Raises:
+        NotFound: <KIND>_NOT_FOUND.
+    """
     if location.startswith("s3://"):
         return objects.get(location)
     try:

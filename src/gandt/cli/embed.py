@@ -34,14 +34,24 @@ HAS_DRY_RUN = True
 def configure(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
     parser.add_argument("paths", nargs="*", metavar="PATH", help="folders of images, or single ones")
-    parser.add_argument("--model", metavar="NAME", help="a torchvision classification model, or hog (the default)")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="a torchvision classification model, timm:NAME, open_clip:NAME/PRETRAINED, or hog (the default)",
+    )
     parser.add_argument(
         "--weights", metavar="FILE", help="its weights: a file, s3://bucket/key, or DEFAULT for torchvision's download"
     )
     parser.add_argument(
         "--weights-config", metavar="FILE", help="their description, if it is not FILE.toml beside them"
     )
-    parser.add_argument("--engine", metavar="NAME", help="what runs the model: auto (default) or eager")
+    parser.add_argument(
+        "--engine", metavar="NAME", help="what runs the model: auto (default), eager, openvino, compile or cuda"
+    )
+    parser.add_argument("--precision", metavar="NAME", help="number format: auto (default), float32 or bfloat16")
+    parser.add_argument("--flip", action="store_true", default=None, help="average with the mirrored image")
+    parser.add_argument("--scales", metavar="N,N", help="average over sizes of the image, as in 1,0.7 (default: 1)")
+    parser.add_argument("--project-to", type=int, metavar="N", help="numbers in a vector (default: all of the model's)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images in one run of the device (default: 8)")
     parser.add_argument("--shard", metavar="i/n", help="only every n-th image, from the i-th on (i from 0)")
     parser.add_argument("-o", "--output", metavar="FILE", help="vectors file to write, ends in .parquet")
@@ -175,6 +185,10 @@ def _overrides(args: argparse.Namespace, ctx: Context) -> dict[str, Any]:
         "weights": args.weights,
         "weights_config": args.weights_config,
         "engine": args.engine,
+        "precision": args.precision,
+        "flip": args.flip,
+        "scales": args.scales,
+        "project_to": args.project_to,
         "max_batch": args.batch_size,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
@@ -184,7 +198,7 @@ def _overrides(args: argparse.Namespace, ctx: Context) -> dict[str, Any]:
             f"the embedding service at {remote} has its own weights and engine",
             field="endpoint",
             reason="REMOTE_MODEL",
-            fix="leave --weights, --weights-config, --engine and --batch-size away, or the endpoint",
+            fix="leave --weights, --engine and what else shapes the model away, or the endpoint",
         )
     return overrides
 
@@ -224,7 +238,8 @@ def _output(args: argparse.Namespace) -> str:
 
 
 def _refuse_file_flags(args: argparse.Namespace) -> None:
-    for flag in ("model", "weights", "weights_config", "engine", "batch_size", "shard", "output"):
+    views = ("flip", "scales", "project_to")
+    for flag in ("model", "weights", "weights_config", "engine", "precision", *views, "batch_size", "shard", "output"):
         if getattr(args, flag) is not None:
             raise InvalidInput(
                 f"--{flag.replace('_', '-')} is for files, and no PATH is given",

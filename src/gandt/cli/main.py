@@ -48,6 +48,7 @@ VERBS = {
     "resume": "resume a campaign",
     "cancel": "end a campaign; answers are kept",
     "workers": "show how reliable workers are, or forget one",
+    "model": "write an embedding model for machines without torch",
     "vectors": "copy a collection of vectors to a file, or back",
     # on plain files
     "filter": "decide which images to leave unlabeled (files)",

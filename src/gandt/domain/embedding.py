@@ -160,6 +160,9 @@ class Views:
         return ", ".join([*parts, "flip"] if self.flip else parts)
 
 
+ONE_VIEW = Views()
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A loaded model as its users see it.

@@ -34,7 +34,7 @@ def random_projection(dim: int, kept: int) -> NDArray[np.float32]:
     if not 1 <= kept < dim:
         raise InvalidInput(
             f"vectors of {dim} numbers cannot be projected to {kept}",
-            field="project",
+            field="project_to",
             reason="BAD_PROJECTION",
             fix=f"project to 1 to {dim - 1} numbers, or leave it away",
         )

@@ -47,7 +47,8 @@ class EmbeddingEngine(Protocol):
         """The features of some images.
 
         Args:
-            pixels: u8[N, H, W, 3], N one of `sizes` (or below the last of them, for `any`), H and W of any size that the network takes.
+            pixels: u8[N, H, W, 3], N one of `sizes` (or below the last of them, for `any`), H and W of any
+                size that the network takes.
         Returns:
             f32[N, D], not normalized; a row does not depend on the others.
         Raises:
