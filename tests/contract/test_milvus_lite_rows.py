@@ -71,10 +71,10 @@ def columns_of(request: Any) -> tuple[Any, ...]:
     for field in request.fields_data:
         scalars = field.scalars
         values: Any = {
-            milvus.ID: lambda scalars=scalars: list(scalars.string_data.data),
-            milvus.GENERATION: lambda scalars=scalars: list(scalars.long_data.data),
-            milvus.FIELDS: lambda scalars=scalars: [json.loads(text) for text in scalars.json_data.data],
-            milvus.VECTOR: lambda field=field: (field.vectors.dim, list(field.vectors.float_vector.data)),
-        }[field.field_name]()
+            milvus.ID: list(scalars.string_data.data),
+            milvus.GENERATION: list(scalars.long_data.data),
+            milvus.FIELDS: [json.loads(text) for text in scalars.json_data.data],
+            milvus.VECTOR: (field.vectors.dim, list(field.vectors.float_vector.data)),
+        }[field.field_name]
         columns.append((field.field_name, field.type, values))
     return request.collection_name, request.num_rows, sorted(columns)

@@ -28,6 +28,13 @@ from gandt.domain.vectors import VectorSet
 DIM = 64
 BLOCK = 50
 IDS = 3000  # few enough that rounds replace each other's items
+# Snapshots are written anew after each tenth of what lives in them, so that many kills fall into that.
+SERVICE = """
+import runpy
+from gandt.adapters import resident_snapshot
+resident_snapshot.SLACK_BYTES = -700_000
+runpy.run_module("gandt_vectorsearch", run_name="__main__")
+"""
 
 
 def test_the_service_survives_kills(tmp_path: Path) -> None:
@@ -36,16 +43,30 @@ def test_the_service_survives_kills(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_the_service_survives_many_kills(tmp_path: Path) -> None:
-    campaign(tmp_path, rounds=int(os.environ.get("GANDT_SOAK_ROUNDS", "20")), seed=2)
+    amid = campaign(tmp_path, rounds=int(os.environ.get("GANDT_SOAK_ROUNDS", "20")), seed=2)
+    assert amid > 0, "no kill fell into the rewriting of a snapshot"
 
 
-def campaign(folder: Path, rounds: int, seed: int) -> None:
-    """Write, kill, start again and compare, `rounds` times."""
+def test_sigterm_amid_upserts_loses_nothing_and_stops_in_time(tmp_path: Path) -> None:
+    truth: dict[str, set[int]] = {}
+    with serving(tmp_path, DRAIN_SECONDS=3) as (process, client):
+        client.create_collection("c", DIM, "m")
+        ids = [f"i{number:05d}" for number in range(100_000)]  # more than the drain time lets through
+        generation = write_until(process, signal.SIGTERM, client, truth, ids, kill_after=5 * BLOCK, version=1)
+        assert process.wait(3 + 10) == 0
+    assert sum(versions == {1} for versions in truth.values()) >= 5 * BLOCK
+    with serving(tmp_path) as (_, client):
+        verify(client, truth, generation)
+
+
+def campaign(folder: Path, rounds: int, seed: int) -> int:
+    """Write, kill, start again and compare, `rounds` times; how many kills fell into the rewriting of a snapshot."""
     rng = random.Random(seed)
     truth: dict[str, set[int]] = {}  # id -> versions that may be stored; -1 is absent
     generation = 0
     aliases = {"c"}  # where the alias `live` may lead
     seconds: list[float] = []
+    amid = 0
     for round_ in range(rounds):
         started = time.monotonic()
         with serving(folder) as (process, client):
@@ -56,8 +77,11 @@ def campaign(folder: Path, rounds: int, seed: int) -> None:
             aliases = check_alias(client, aliases)
             generation = delete_some(client, truth, rng, generation)
             switching = switch_until_killed(client, aliases, round_)
-            generation = write_until_killed(process, client, truth, rng, generation, version=round_ + 1)
+            ids = [f"i{number:05d}" for number in rng.sample(range(IDS), IDS)]
+            kill_after = rng.randrange(1, IDS - 3 * BLOCK)
+            generation = write_until(process, signal.SIGKILL, client, truth, ids, kill_after, round_ + 1, generation)
             switching.join()
+        amid += is_rewriting(folder)
     with serving(folder) as (process, client):
         verify(client, truth, generation)
         check_alias(client, aliases)
@@ -66,18 +90,19 @@ def campaign(folder: Path, rounds: int, seed: int) -> None:
     with serving(folder) as (_, client):  # and after a clean stop
         verify(client, truth, generation)
     report = " ".join(f"{each:.1f}" for each in seconds)
-    print("seconds from start to first answer:", report)  # noqa: T201 (what the soak reports)
+    print(f"kills amid a rewrite: {amid}; seconds from start to first answer: {report}")  # noqa: T201 (the soak's report)
+    return amid
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], VectorSearchClient]]:
+def serving(folder: Path, **more: object) -> Iterator[tuple[subprocess.Popen[bytes], VectorSearchClient]]:
     """The service in a process of its own, and a client of it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    settings = {"PORT": port, "HEALTH_PORT": 0, "METRICS_PORT": 0, "DATA_DIR": folder, "FLUSH_ROWS": 700}
+    settings = {"PORT": port, "HEALTH_PORT": 0, "METRICS_PORT": 0, "DATA_DIR": folder, "FLUSH_ROWS": 700, **more}
     environment = {**os.environ, **{f"GANDT_VECTORSEARCH__{key}": str(value) for key, value in settings.items()}}
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "gandt_vectorsearch"], env=environment, stderr=log)
+        process = subprocess.Popen([sys.executable, "-c", SERVICE], env=environment, stderr=log)
     try:
         with connect(f"127.0.0.1:{port}", service="vectorsearch", connect_seconds=60) as channel:
             client = VectorSearchClient(channel)
@@ -104,22 +129,23 @@ def vector(image_id: str, version: int) -> list[float]:
     return [float(version), *np.random.default_rng(int(image_id[1:])).normal(size=DIM - 1).tolist()]
 
 
-def write_until_killed(
+def write_until(
     process: subprocess.Popen[bytes],
+    how: signal.Signals,
     client: VectorSearchClient,
     truth: dict[str, set[int]],
-    rng: random.Random,
-    generation: int,
+    ids: list[str],
+    kill_after: int,
     version: int,
+    generation: int = 0,
 ) -> int:
-    """Upserts blocks and kills the service after a random number of acknowledgments, amid the next blocks."""
+    """Upserts blocks and stops the service after some acknowledgments, amid the next blocks; the last generation."""
     sent: list[str] = []
-    ids = [f"i{n:05d}" for n in rng.sample(range(IDS), IDS)]
-    kill_after = rng.randrange(1, IDS - 3 * BLOCK)
+    stopped = False
     last = UpsertAck(0, 0, generation)
 
     def blocks() -> Iterator[ItemSet]:
-        for start in range(0, IDS, BLOCK):
+        for start in range(0, len(ids), BLOCK):
             part = ids[start : start + BLOCK]
             sent.extend(part)
             for image_id in part:
@@ -128,16 +154,23 @@ def write_until_killed(
             yield ItemSet(VectorSet(part, matrix, "m"), [{"version": version}] * len(part))
 
     def on_ack(ack: UpsertAck) -> None:
-        nonlocal last
+        nonlocal last, stopped
         last = ack
-        if ack.acknowledged >= kill_after:
-            process.kill()
+        if ack.acknowledged >= kill_after and not stopped:
+            stopped = True
+            process.send_signal(how)
 
     with pytest.raises(GandtError):
         client.upsert("c", blocks(), on_ack=on_ack)
     for image_id in sent[: last.acknowledged]:
         truth[image_id] = {version}
     return max(generation, last.generation)
+
+
+def is_rewriting(folder: Path) -> bool:
+    """Whether a snapshot of a stopped service has two files of rows: a new one and the one it was to replace."""
+    stems = [path.name.split(".")[0] for path in (folder / "vectors" / "resident").glob("*.rows")]
+    return len(stems) > len(set(stems))
 
 
 def switch_until_killed(client: VectorSearchClient, aliases: set[str], round_: int) -> threading.Thread:

@@ -90,13 +90,13 @@ class Snapshots:
     Args:
         folder: where they are; made when missing. Nothing else may lie there.
         mark: file in the journal's folder that names the session which last had the store open.
-        slack_bytes: see SLACK_BYTES.
+        slack_bytes: in place of SLACK_BYTES.
     """
 
-    def __init__(self, folder: Path, mark: Path, slack_bytes: int = SLACK_BYTES) -> None:
+    def __init__(self, folder: Path, mark: Path, slack_bytes: int | None = None) -> None:
         self._folder = folder
         self._mark = mark
-        self._slack = slack_bytes
+        self._slack = SLACK_BYTES if slack_bytes is None else slack_bytes
         self._session = secrets.token_bytes(16)
         self._boot = _boot()
         self._logs: dict[str, _Log] = {}
