@@ -28,6 +28,7 @@ AS_THEY_ARE = (
     "describe_collection",
     "drop_alias",
     "drop_collection",
+    "get_collection_stats",
     "has_collection",
     "list_aliases",
     "list_collections",

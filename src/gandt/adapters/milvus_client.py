@@ -214,6 +214,9 @@ def pages(
                 raise
             rows //= 2
             continue
+        at = int((getattr(page, "extra", None) or {}).get("iterator_session_ts", 0) or 0)
+        if at > 0:
+            moment.setdefault("guarantee_timestamp", at)
         if not page:
             return
         ids = [after_id, *(row[ID] for row in page)]
@@ -225,9 +228,6 @@ def pages(
         if len(page) < rows:
             return
         after_id = ids[-1]
-        at = int((getattr(page, "extra", None) or {}).get("iterator_session_ts", 0) or 0)
-        if at > 0 and not moment:
-            moment["guarantee_timestamp"] = at
 
 
 def items_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -13,8 +14,10 @@ import numpy as np
 
 from gandt.adapters import milvus_client as milvus
 from gandt.adapters import milvus_conditions
+from gandt.adapters.memory_budget import MemoryBudget
 from gandt.adapters.milvus_conditions import expression
 from gandt.domain.errors import WrongState
+from gandt.domain.fields import FieldValue
 from gandt.domain.filters import Filter, Ids, compile_milvus
 from gandt.domain.near_duplicates import MatrixView, content_numbers
 from gandt.domain.search_records import Deleted, Found, ItemSet, Scan
@@ -29,25 +32,26 @@ class ServerCollection:
     Args:
         session: the server.
         described: as the server describes it.
-        index_type: of its vectors.
-        max_resident_bytes: most bytes of vectors to read into memory.
+        memory: for vectors that are read to be compared here.
         translated: makes errors of pymilvus ours; takes what is being done.
+
+    Attributes:
+        index_type: of its vectors; "" until somebody checked the index and loaded the collection.
     """
 
     def __init__(
         self,
         session: Any,
         described: milvus.Described,
-        index_type: str,
-        max_resident_bytes: int,
+        memory: MemoryBudget,
         translated: Callable[[str, str], AbstractContextManager[None]],
     ) -> None:
         self.session = session
         self.name, self.dim, self.model_id = described.name, described.dim, described.model_id
-        self.index_type = index_type
+        self.index_type = ""
         self.generation = described.generation
         self._partition_field = described.partition_field
-        self._limit = max_resident_bytes
+        self.memory = memory
         self._translated = translated
         self._noted = self._asked = described.generation  # the last generation noted, and asked to be noted
         self._counted = (-1, 0)  # a generation and the items in it
@@ -91,20 +95,32 @@ class ServerCollection:
         """See the port."""
         # The first page pins the moment of the others; no write may come between it and the count.
         with self.writer:
+            generation = self.generation
             total = self.count(condition, after_id)
-            blocks = self.blocks(condition, after_id, block_rows, with_vectors, with_fields)
+            blocks = self._blocks(condition, after_id, block_rows, with_vectors, with_fields)
             first = list(itertools.islice(blocks, 1))
-        return Scan(self.dim, self.generation, total, itertools.chain(first, blocks))
+        return Scan(self.dim, generation, total, itertools.chain(first, blocks))
 
     def matrix(self, condition: Filter | None, content_field: str = "") -> MatrixView:
         """See the port."""
-        self.check_limit(condition)
-        blocks = list(self.blocks(condition, with_fields=bool(content_field)))
-        ids = [image_id for block in blocks for image_id in block.ids]
-        matrix = np.concatenate([np.zeros((0, self.dim), np.float32), *[block.vectors.matrix for block in blocks]])
-        fields = (row for block in blocks for row in block.fields)
-        contents = content_numbers(row.get(content_field) for row in fields) if content_field else None
-        return MatrixView(ids, matrix.__getitem__, self.generation, contents)
+        scan = self.scan(condition, "", milvus.PAGE_ROWS, True, bool(content_field))
+        give_back = self.memory.take(scan.total, self.dim, self.name)
+        try:
+            matrix = np.empty((scan.total, self.dim), np.float32)
+            ids: list[str] = []
+            values: list[FieldValue | None] = []
+            for block in scan.blocks:
+                stop = len(ids) + len(block)
+                if stop > len(matrix):  # Lite shows what is written meanwhile
+                    matrix = np.concatenate([matrix, np.empty((stop - len(matrix), self.dim), np.float32)])
+                matrix[len(ids) : stop] = block.vectors.matrix
+                ids += block.ids
+                values += [row.get(content_field) for row in block.fields]
+        except BaseException:
+            give_back()
+            raise
+        weakref.finalize(matrix, give_back)
+        return MatrixView(ids, matrix.__getitem__, scan.generation, content_numbers(values) if content_field else None)
 
     def items(self) -> int:
         """Items of the collection, counted once a generation: nobody else writes."""
@@ -127,13 +143,10 @@ class ServerCollection:
         """A condition as this collection's server takes it."""
         return expression(condition, after_id, self._partition_field)
 
-    def blocks(
-        self,
-        condition: Filter | None,
-        after_id: str = "",
-        rows: int = milvus.PAGE_ROWS,
-        with_vectors: bool = True,
-        with_fields: bool = False,
+    # ---- inside ----
+
+    def _blocks(
+        self, condition: Filter | None, after_id: str, rows: int, with_vectors: bool, with_fields: bool
     ) -> Iterator[ItemSet]:
         """Items that match, in id order, of one moment."""
         columns = [milvus.ID]
@@ -148,21 +161,6 @@ class ServerCollection:
                     self.session, self.name, columns, step, part, after_id, moment, consistency_level=STRONG
                 ):
                     yield milvus.items_of(page, self.dim, self.model_id, with_vectors, with_fields)
-
-    def check_limit(self, condition: Filter | None) -> None:
-        """Raise WrongState when more vectors match than may be read into memory."""
-        items = self.count(condition)
-        if items * 4 * self.dim > self._limit:
-            raise WrongState(
-                f"{items:,} vectors of collection {self.name} do not fit into max_resident_bytes {self._limit:,}",
-                kind="collection",
-                id=self.name,
-                state="too large",
-                reason="RESIDENT_MEMORY_FULL",
-                fix="narrow it by a filter, raise max_resident_bytes, or embed with a projection to fewer dimensions",
-            )
-
-    # ---- inside ----
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gandt.adapters.milvus_client import PARTITION
 from gandt.domain.filters import And, Filter, Ids, In, compile_milvus, quoted
 
 EXPRESSION_BYTES = 1 << 20  # a longer one is parsed slowly by a server
-PARTITION = "part"
 
 
 def expression(condition: Filter | None, after_id: str = "", partition_field: str = "") -> str:

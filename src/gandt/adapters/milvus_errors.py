@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gandt.domain import disk
 from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, NotFound, Overloaded, WrongState
 
 NOT_LOADED = 101  # codes of Milvus (merr) and of Milvus Lite
@@ -56,20 +59,22 @@ def _text(error: Exception) -> str:
     return str((details() if callable(details) else "") or getattr(error, "message", "") or error)
 
 
+def _os_error(error: Exception, text: str) -> OSError:
+    """The operating system's error; Milvus Lite, which answers over gRPC, gives it as text."""
+    if isinstance(error, OSError):
+        return error
+    number = next((n for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) if os.strerror(n) in text), 0)
+    return OSError(number, text)
+
+
 def _error(error: Exception, what: str, where: str, backend: str) -> GandtError:
     text = (_text(error) or type(error).__name__).splitlines()[0][:300]
     code: Any = getattr(error, "code", None)
     status = grpc_code(error)
     said = f"{backend} at {where} could not {what}: {text}"
-    if "No space left" in text or "Errno 28" in text:
-        return WrongState(
-            f"no space left to {what} in {where}",
-            kind="disk",
-            id=where,
-            state="full",
-            reason="DISK_FULL",
-            fix="free some space and send the items again",
-        )
+    trouble = disk.of_os_error(_os_error(error, text), where)
+    if trouble is not None:
+        return trouble
     if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return WrongState(
             f"{backend} at {where} did not let us {what}: {text}",

@@ -16,6 +16,7 @@ from gandt.adapters import milvus_conditions
 from gandt.adapters.milvus_collection import STRONG, ServerCollection
 from gandt.adapters.milvus_index import EXACT, IndexSpec
 from gandt.adapters.resident_table import ResidentTable
+from gandt.domain.errors import WrongState
 from gandt.domain.filters import And, Filter, Ids, Not
 from gandt.domain.search import average_direction
 from gandt.domain.search_records import (
@@ -51,6 +52,12 @@ class ServerSearch:
         """See the port."""
         if query.exact and self._collection.index_type != EXACT:
             return self._compared_here(query, query.condition, exact=True)
+        if query.k > MAX_RESULTS:  # a server gives no more
+            try:
+                return self._compared_here(query, query.condition, exact=True)
+            except WrongState as error:
+                if error.reason != "RESIDENT_MEMORY_FULL":
+                    raise  # else what the server gives, which is not exact
         if isinstance(query.queries, ExampleVectors):
             if query.queries.strategy is ExampleStrategy.AVERAGE:
                 direction = average_direction(query.queries)[None, :].astype(np.float32)
@@ -60,6 +67,7 @@ class ServerSearch:
 
     def _searched(self, query: NearestQuery, queries: NDArray[np.float32]) -> SearchAnswer:
         collection = self._collection
+        generation = collection.generation  # of before: a write meanwhile makes it too low, never too high
         level = STRONG if query.exact else self._consistency
         excluded = query.excluded or (frozenset(),) * len(queries)
         most = max((len(ids) for ids in excluded), default=0)
@@ -78,8 +86,9 @@ class ServerSearch:
             _hits(rows, query, drop, collection.dim, collection.model_id)
             for rows, drop in zip(raw, excluded, strict=True)
         )
-        exact = collection.index_type == EXACT and level == STRONG
-        return SearchAnswer(results, exact, compared, collection.index_type, collection.generation)
+        is_whole = query.k <= MAX_RESULTS or compared <= MAX_RESULTS
+        exact = collection.index_type == EXACT and level == STRONG and is_whole
+        return SearchAnswer(results, exact, compared, collection.index_type, generation)
 
     def _raw_hits(
         self, query: NearestQuery, queries: NDArray[np.float32], condition: Filter | None, limit: int, level: str
@@ -125,11 +134,17 @@ class ServerSearch:
     def _compared_here(self, query: NearestQuery, condition: Filter | None, exact: bool) -> SearchAnswer:
         """Reads what matches and searches it in memory, as the embedded store does."""
         collection = self._collection
-        collection.check_limit(condition)
-        table = ResidentTable(collection.dim)
-        for block in collection.blocks(condition, with_fields=True):
-            table.append(block, collection.generation)
-        return table.nearest(query, collection.model_id, exact, collection.index_type)
+        scan = collection.scan(condition, "", milvus.PAGE_ROWS, True, query.with_fields)
+        give_back = collection.memory.take(scan.total, collection.dim, collection.name)
+        try:
+            table = ResidentTable(collection.dim)
+            for block in scan.blocks:
+                table.append(block, scan.generation)
+            matching = replace(query, condition=None)  # all that was read matches
+            answer = table.nearest(matching, collection.model_id, exact, collection.index_type)
+        finally:
+            give_back()
+        return replace(answer, generation=scan.generation)
 
 
 def _hits(rows: Sequence[Any], query: NearestQuery, excluded: frozenset[str], dim: int, model_id: str) -> Hits:

@@ -19,6 +19,7 @@ from typing import Any
 
 from gandt.adapters import milvus_aliases, milvus_index, milvus_session
 from gandt.adapters import milvus_client as milvus
+from gandt.adapters.memory_budget import MemoryBudget
 from gandt.adapters.milvus_collection import STRONG, ServerCollection
 from gandt.adapters.milvus_index import IndexSpec
 from gandt.adapters.milvus_search import ServerSearch
@@ -70,7 +71,7 @@ class MilvusServer:
         connection: which server.
         index: of new collections, and how to search.
         partitions: of new collections.
-        max_resident_bytes: most bytes of vectors to read for exact searches and near-duplicates.
+        max_resident_bytes: most bytes of vectors read at once for exact searches and near-duplicates, of all callers.
     Raises:
         InvalidInput: the backend has no such index.
     """
@@ -86,7 +87,7 @@ class MilvusServer:
         self._index = index or IndexSpec()
         self._index.check(lite=connection.uri.endswith(".db"))
         self._partitions = partitions or Partitions()
-        self._limit = max_resident_bytes
+        self._memory = MemoryBudget(max_resident_bytes)
         self._session: Any = None
         self._known: dict[str, ServerCollection] = {}
         self._aliases: dict[str, str] = {}  # those seen or made here; this service is the only one that switches them
@@ -135,20 +136,22 @@ class MilvusServer:
         return self._described(self._of(name))
 
     def list_collections(self) -> list[Collection]:
-        """See the port."""
+        """See the port. Loads none: those that nobody used yet say the server's statistics of items, which count
+        replaced and deleted ones until the server compacts them.
+        """
         self.open()
         with self._translated("list collections"):
             names = sorted(self._session.list_collections())
-            ours = [name for name in names if milvus.describe(self._session, name) is not None]
-        return [self.get_collection(name) for name in ours]
+            ours = [found for name in names if (found := milvus.describe(self._session, name)) is not None]
+        return [self._described(self._known_as(described)) for described in ours]
 
     def delete_collection(self, name: str) -> int:
         """See the port."""
-        known = self._of(name)
+        known = self._found(name)
         with self._lock:
             check_no_alias(name, self._aliases)
         with known.writer, self._translated(f"delete collection {name}"):
-            items = milvus.count(self._session, name, consistency_level=STRONG)
+            items = self._items(known)
             for alias in milvus_aliases.aliases_of(self._session, name):  # a server drops no collection that has some
                 self._session.drop_alias(alias)
             self._session.drop_collection(name)
@@ -205,6 +208,19 @@ class MilvusServer:
             raise
 
     def _of(self, name: str) -> ServerCollection:
+        """A collection that can be read and searched: its index is checked, and it is loaded."""
+        known = self._found(name)
+        with self._lock:
+            if not known.index_type:
+                with self._translated(f"read collection {name}", known.name):
+                    index = milvus_index.built(self._session, known.name, milvus.VECTOR)
+                    milvus_index.check_built(known.name, index, IndexSpec(index.type))  # the metric
+                    self._session.load_collection(known.name)
+                known.index_type = index.type
+        return known
+
+    def _found(self, name: str) -> ServerCollection:
+        """A collection by its name or alias, as it is described."""
         self.open()
         with self._lock:
             known = self._known.get(self._aliases.get(name, name))
@@ -220,16 +236,24 @@ class MilvusServer:
                         reason="COLLECTION_NOT_FOUND",
                         fix="create it first",
                     )
-                index = milvus_index.built(self._session, described.name, milvus.VECTOR)
-                milvus_index.check_built(described.name, index, IndexSpec(index.type))  # the metric
-                self._session.load_collection(described.name)
             if described.name != name:
                 self._aliases[name] = described.name
-            opened = ServerCollection(self._session, described, index.type, self._limit, self._translated)
-            return self._known.setdefault(described.name, opened)
+            return self._known_as(described)
+
+    def _known_as(self, described: milvus.Described) -> ServerCollection:
+        with self._lock:
+            new = ServerCollection(self._session, described, self._memory, self._translated)
+            return self._known.setdefault(described.name, new)
+
+    def _items(self, known: ServerCollection) -> int:
+        """Counted where the collection is loaded; else what the server's statistics say."""
+        if known.index_type:
+            return known.items()
+        with known.doing("count"):
+            return int(self._session.get_collection_stats(known.name)["row_count"])
 
     def _described(self, known: ServerCollection) -> Collection:
-        items = known.items()
+        items = self._items(known)
         with known.doing("read"):
             aliases = milvus_aliases.aliases_of(self._session, known.name)
         return Collection(known.name, known.dim, known.model_id, items, known.generation, aliases)
