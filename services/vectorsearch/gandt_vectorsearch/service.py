@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 from gandt.domain import paging
 from gandt.domain.collections import check_name
-from gandt.domain.errors import InvalidInput, WrongState
+from gandt.domain.errors import GandtError, InvalidInput, WrongState
 from gandt.domain.filters import Filter
 from gandt.domain.near_duplicates import DuplicateSpec, FindCandidates, find_near_duplicates
 from gandt.domain.search_records import (
@@ -26,6 +28,7 @@ from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt.ports.meter import Meter, Metric
 from gandt.ports.vector_store import VectorStore
 
+log = logging.getLogger(__name__)
 ROWS = "gandt_vectorsearch_rows"
 SEARCH_SECONDS = "gandt_vectorsearch_search_seconds"
 RECALL_CANARY = "gandt_vectorsearch_recall_canary"
@@ -55,6 +58,7 @@ class VectorSearch:
         self._meter = meter
         self._graph = graph
         self._graph_above = graph_above
+        self._writers: dict[str, threading.Lock] = {}  # of collections: no write between a condition and its delete
 
     def warm_up(self) -> None:
         """Take the store and load it. Raises as VectorStore.open."""
@@ -118,7 +122,8 @@ class VectorSearch:
             deadline.check()
             good, rejected = sort_out(block, collection.dim, acknowledged)
             for start in range(0, len(good), WRITE_ROWS):
-                generation = self._store.upsert(name, good.slice(start, start + WRITE_ROWS))
+                with self._writer(name):
+                    generation = self._store.upsert(name, good.slice(start, start + WRITE_ROWS))
             acknowledged += len(block)
             stored += len(block) - len(rejected)
             yield UpsertAck(acknowledged, stored, generation, rejected)
@@ -127,7 +132,7 @@ class VectorSearch:
             yield UpsertAck(0, 0, generation)
 
     def delete(self, name: str, ids: Sequence[str] | None, condition: Filter | None, dry_run: bool = False) -> Deleted:
-        """Delete by ids or, when those are None, by condition.
+        """Delete by ids or, when those are None, by condition: what matches when it is deleted.
 
         Raises:
             InvalidInput: neither is given, or the answer would be too large.
@@ -140,9 +145,13 @@ class VectorSearch:
                 fix="give ids or a filter; a filter `and` without operands means everything",
             )
         name = self._store.get_collection(name).name  # an alias may be switched meanwhile
-        if ids is None:
+        if ids is not None:
+            return self._delete(name, ids, dry_run)
+        with self._writer(name):
             blocks = self._store.scan(name, condition, block_rows=10_000, with_vectors=False).blocks
-            ids = [image_id for block in blocks for image_id in block.ids]
+            return self._delete(name, [image_id for block in blocks for image_id in block.ids], dry_run)
+
+    def _delete(self, name: str, ids: Sequence[str], dry_run: bool) -> Deleted:
         self._check_answer(sum(len(image_id.encode()) + 4 for image_id in ids), "delete fewer items at once")
         if dry_run:
             present = self._present(name, ids)
@@ -243,5 +252,13 @@ class VectorSearch:
                 fix=fix,
             )
 
+    def _writer(self, name: str) -> threading.Lock:
+        return self._writers.setdefault(name, threading.Lock())
+
     def _count_rows(self) -> None:
-        self._meter.set_level(ROWS, float(sum(found.items for found in self._store.list_collections())))
+        try:
+            items = sum(found.items for found in self._store.list_collections())
+        except GandtError as error:  # what was asked is done
+            log.warning("the items stored could not be counted: %s", error)
+        else:
+            self._meter.set_level(ROWS, float(items))
