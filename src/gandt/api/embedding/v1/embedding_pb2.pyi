@@ -35,9 +35,9 @@ class Model(google.protobuf.message.Message):
     MAX_PIXELS_FIELD_NUMBER: builtins.int
     MAX_BATCH_IMAGES_FIELD_NUMBER: builtins.int
     model_id: builtins.str
-    """Fingerprint of architecture, weights, preprocessing, decoder, dtype and projection; names the vector space."""
+    """Fingerprint of architecture, weights, preprocessing, decoder, dtype, views and projection; names the vector space."""
     name: builtins.str
-    """Name of the architecture, as torchvision spells it, or hog."""
+    """Name of the architecture: torchvision's, timm:NAME, open_clip:NAME/PRETRAINED, or hog."""
     dim: builtins.int
     """Numbers in a vector."""
     normalized: builtins.bool
@@ -51,7 +51,7 @@ class Model(google.protobuf.message.Message):
     device: builtins.str
     """cpu, or the accelerator's name."""
     engine: builtins.str
-    """Engine in use (eager, ...)."""
+    """Engine in use (eager, openvino bfloat16, ...); without a number format it is float32."""
     max_image_bytes: builtins.int
     """Largest encoded image in bytes."""
     max_pixels: builtins.int
