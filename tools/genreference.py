@@ -145,7 +145,7 @@ def settings_page() -> str:
     for section, keys in KEYS.items():
         rows = [(key, repr(default) if default != "" else "", text) for key, (default, text) in keys.items()]
         lines += [f"## [{section}]", "", *_table(("key", "default", "what it is"), rows), ""]
-    for service in SERVICES:
+    for service in (*SERVICES, "standalone"):
         settings = importlib.import_module(f"gandt_{service}.settings").Settings
         rows = [
             (key, _default(settings.model_fields[key]), settings.model_fields[key].description or "")

@@ -136,6 +136,18 @@ def test_plain_files_go_into_a_named_collection_and_bad_rows_are_listed(
     assert store.client.get_collection("mine").model_id == "clip"
 
 
+def test_vectors_of_no_model_make_no_collection(
+    stores: Callable[[], Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, path = stores(), str(tmp_path / "v.npz")
+    np.savez(path, images=np.array(["a", "b"]), vectors=np.eye(2, dtype=np.float32))
+    code, _, err = gandt(store, capsys, "import", path, "--collection", "mine")
+    assert (code, "NO_MODEL" in err, "--model" in err) == (2, True, True)
+    assert store.client.list_collections() == []
+    store.client.create_collection("mine", 2, "clip")
+    assert gandt(store, capsys, "import", path, "--collection", "mine")[0] == 0
+
+
 def test_an_export_says_what_it_lacks(
     stores: Callable[[], Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,14 @@ def test_a_wrong_configuration_names_the_place(tmp_path: Path, text: str, part: 
     assert "gandt.toml" in str(caught.value)
 
 
+def test_the_section_of_the_process_that_runs_all_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gandt.toml").write_text('[standalone]\nlog_level = "debug"\n')
+    assert main(["config", "show", "standalone", "--project", str(tmp_path), "--json"]) == exit_codes.DONE
+    shown = {row["key"]: (row["value"], row["origin"]) for row in json.loads(capsys.readouterr().out)["settings"]}
+    assert shown["standalone.log_level"] == ("debug", f"{tmp_path / 'gandt.toml'} [standalone]")
+    assert shown["standalone.log_format"] == ("json", "default")
+
+
 def test_every_error_has_an_exit_code() -> None:
     assert exit_codes.exit_code(errors.OverBudget("x")) == exit_codes.REFUSED
     assert exit_codes.exit_code(errors.BackendUnavailable("x")) == exit_codes.UNREACHABLE

@@ -316,6 +316,21 @@ def test_a_folder_that_cannot_be_read_at_all_is_told_too(tmp_path: Path) -> None
         assert [(f"{skipped.uri.rstrip('/')}/", skipped.error.reason) for skipped in told] == [(uri, "FILE_PERMISSION")]
 
 
+def test_a_folder_that_cannot_be_read_hides_what_is_asked_for(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "in").mkdir(parents=True)
+    (photos / "in" / "b.jpg").write_bytes(b"1")
+    store = LocalFiles(tmp_path / "objects")
+    start = f"s3://{store.mount(photos)}/"
+    for uri, folder, shown in ((f"{start}in/b", photos / "in", f"{start}in"), (f"{start}i", photos, start)):
+        told: list[SkippedObject] = []
+        with refused(folder):
+            assert list(store.list(uri, told.append)) == []
+            with pytest.raises(PermissionDenied):
+                list(store.list(uri))
+        assert [(skipped.uri, skipped.error.reason) for skipped in told] == [(shown, "FILE_PERMISSION")]
+
+
 def test_a_path_longer_than_the_system_takes_is_told(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

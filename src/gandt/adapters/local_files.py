@@ -100,7 +100,8 @@ class LocalFiles:
         for seen in walk(folder, start):
             key = file_names.key_of(seen.path, mounted)
             shown = (file_names.shown(seen.path) if key is None else key) if seen.path.parts else ""
-            if not f"{shown}/".startswith(prefix):
+            hides = isinstance(seen.error, OSError) and (not shown or prefix.startswith(f"{shown}/"))
+            if not hides and not f"{shown}/".startswith(prefix):
                 continue
             if seen.error is not None:
                 if skipped is not None:

@@ -11,7 +11,7 @@ import argparse
 import importlib
 
 from gandt.cli import exit_codes
-from gandt.cli.configuration import KEYS, SECRETS, SERVICES
+from gandt.cli.configuration import ALL_IN_ONE, KEYS, SECRETS, SERVICES
 from gandt.cli.context import Context
 from gandt.domain.errors import InvalidInput
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
-    known = [*KEYS, *SERVICES]
+    known = [*KEYS, *SERVICES, ALL_IN_ONE]
     if args.section and args.section not in known:
         raise InvalidInput(
             f"there is no section {args.section!r}", reason="UNKNOWN_SETTING", fix=f"known are {', '.join(known)}"
@@ -52,7 +52,8 @@ def _rows(section: str, ctx: Context) -> list[tuple[str, str, str, str]]:
     except ModuleNotFoundError as e:
         ctx.out.note(f"section [{section}] is left out: the Python package {e.name} is not installed")
         return []
-    own = {} if ctx.config.get("endpoints", section) else ON_ONE_MACHINE.get(section, {})
+    is_elsewhere = section in SERVICES and ctx.config.get("endpoints", section)
+    own = {} if is_elsewhere else ON_ONE_MACHINE.get(section, {})
     given = ctx.config.services.get(section)
     loaded = layered(settings, arguments={"config_file": ctx.config.file}, section=given, defaults=own)
     return [(v.key, v.value, v.origin, v.description) for v in describe(loaded)]

@@ -17,6 +17,7 @@ from gandt.domain.errors import InvalidInput
 from gandt.runtime.config_files import read_config, unknown_setting, user_config
 
 SERVICES = ("embedding", "vectorsearch", "selection", "aggregation", "jobcontroller", "labeling")
+ALL_IN_ONE = "standalone"  # the process that runs them all has a section too
 SECRETS = {("endpoints", "token"), ("endpoints", "labeling_token")}
 
 # section -> key -> (default, what it is)
@@ -100,7 +101,7 @@ def load(project: Path, file: str | None = None, environment: Mapping[str, str] 
     """
     environment = os.environ if environment is None else environment
     values = {s: {k: Value(default, "default") for k, (default, _) in keys.items()} for s, keys in KEYS.items()}
-    services: dict[str, dict[str, Any]] = {name: {} for name in (*SERVICES, "standalone")}
+    services: dict[str, dict[str, Any]] = {name: {} for name in (*SERVICES, ALL_IN_ONE)}
     main_file = Path(file) if file else project / "gandt.toml"
     for path, needed in ((user_config(environment), False), (main_file, bool(file))):
         for section, content in _read(path, needed).items():

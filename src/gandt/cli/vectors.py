@@ -154,6 +154,13 @@ def _target(client: VectorSearchClient, args: argparse.Namespace, file: ItemsFil
     try:
         known = client.get_collection(name)
     except NotFound:
+        if not model_id:
+            raise InvalidInput(
+                f"{args.file} does not say which model its vectors are of, and collection {name} is new",
+                field="model",
+                reason="NO_MODEL",
+                fix="name the model with --model, as gandt embed shows it",
+            ) from None
         return client.create_collection(name, file.dim, model_id)
     _check_model(args.file, model_id or known.model_id, known.model_id)
     if known.dim != file.dim:
