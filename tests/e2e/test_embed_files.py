@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gandt.adapters.local_files import LocalFiles
 from gandt.cli.main import main
-from gandt.tables.vectors import read_vectors
+from gandt.tables.vectors import iter_vectors, read_vectors
 
 
 def png(seed: int, side: int = 8) -> bytes:
@@ -61,7 +61,30 @@ def test_bad_images_are_listed_and_the_rest_goes_on(tmp_path: Path, capsys: pyte
     vectors = read_vectors("v.parquet")
     assert list(vectors.ids) == sorted(f"x/{n}.png" for n in range(40))
     assert vectors.model_id == said["model_id"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "v.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "v.parquet", "v.parquet.failed.jsonl"]
+    assert said["failures"] == "v.parquet.failed.jsonl"
+    listed = [json.loads(line) for line in Path("v.parquet.failed.jsonl").read_text().splitlines()]
+    assert listed == said["errors"]
+    for row in listed:
+        (photos / row["image"]).unlink()
+    assert main(["embed", str(photos), "-o", "v.parquet", "--quiet"]) == 0
+    assert not Path("v.parquet.failed.jsonl").exists()
+
+
+def test_of_many_broken_images_all_are_listed_and_some_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    good = png(1)
+    for n in range(3000):
+        (photos / f"{n:04}.png").write_bytes(good if n % 20 else good[: len(good) // 2])
+    assert main(["embed", "photos", "-o", "vectors", "--json"]) == 4
+    said, stderr = summary(capsys)
+    assert (said["images"], said["embedded"], said["failed"], len(said["errors"])) == (3000, 2850, 150, 100)
+    assert stderr.count("IMAGE_TRUNCATED") == 100
+    assert "more than 100 failed; all are listed in vectors/failed.jsonl" in stderr
+    listed = {json.loads(line)["image"] for line in Path("vectors/failed.jsonl").read_text().splitlines()}
+    assert listed == {f"{n:04}.png" for n in range(0, 3000, 20)}
+    assert embedded("vectors").keys() == {f"{n:04}.png" for n in range(3000)} - listed
 
 
 @pytest.mark.parametrize(
@@ -93,46 +116,97 @@ def test_exit_codes(
     assert not (tmp_path / "v.parquet.parts").exists()
 
 
-def test_shards_together_are_the_whole(tmp_path: Path) -> None:
+def embedded(folder: str) -> dict[str, bytes]:
+    """The vectors of a folder of parts, each image once."""
+    pairs = [
+        (image, vector.tobytes())
+        for block in iter_vectors(folder)
+        for image, vector in zip(block.ids, block.matrix, strict=True)
+    ]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def test_shards_together_are_the_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photos").mkdir()
-    for n in range(7):
-        (tmp_path / "photos" / f"{n}.png").write_bytes(png(n))
-    for i in range(2):
-        assert main(["embed", "photos", "-o", f"{i}.parquet", "--shard", f"{i}/2", "--quiet"]) == 0
-    ids = [set(read_vectors(f"{i}.parquet").ids) for i in range(2)]
-    assert ids[0] | ids[1] == {f"{n}.png" for n in range(7)}
-    assert not ids[0] & ids[1]
+    names = [f"photos/{n}.png" for n in range(30)]
+    for n, name in enumerate(names):
+        Path(name).write_bytes(png(n))
+    Path("list.txt").write_text("\n".join(names))
+    for i in range(4):
+        assert main(["embed", "--manifest", "list.txt", "-o", "vectors", "--shard", f"{i}/4", "--quiet"]) == 0
+    assert embedded("vectors").keys() == set(names)
+    assert main(["embed", "photos/0.png", "-o", "one", "--shard", "0/1000", "--json"]) == 0  # not its shard
+    assert summary(capsys)[0]["images"] == 0
+    assert not Path("one").exists()
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    total = 600
-    for n in range(total):
-        (photos / f"{n:03}.png").write_bytes(png(n, 4))
-    # Small parts, so that the first is written long before the end.
-    program = (
-        "import gandt.tables.vector_parts as p, sys; p.PART_ROWS = 20; from gandt.cli.main import main;"
-        "sys.exit(main(['embed', 'photos', '-o', 'v.parquet']))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, env=dict(os.environ))
-    parts = tmp_path / "v.parquet.parts"
-    ends_at = time.monotonic() + 90
-    while len(list(parts.glob("part-*.parquet"))) < 2 and process.poll() is None:
+# Small parts, so that the first is written long before the end.
+_PROGRAM = (
+    "import gandt.tables.vector_parts as p, sys; p.PART_ROWS = 20; from gandt.cli.main import main;"
+    "sys.exit(main(['embed', 'photos', '-o', sys.argv[1], '--quiet']))"
+)
+
+
+def end_in_the_middle(output: str, folder: Path, parts: int, sign: signal.Signals) -> int:
+    """Starts a run, sends the signal once it has so many parts, and returns its exit status."""
+    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, output], stderr=subprocess.DEVNULL)
+    ends_at = time.monotonic() + 120
+    while len(list(folder.glob("part-*.parquet"))) < parts and process.poll() is None:
         assert time.monotonic() < ends_at
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it was done before it could be killed"
-    assert not (tmp_path / "v.parquet").exists()
-    saved = sum(len(read_vectors(str(part)).ids) for part in parts.glob("part-*.parquet"))
-    assert main(["embed", "photos", "-o", "v.parquet", "--json"]) == 0
-    said, stderr = summary(capsys)
-    assert said["embedded"] == total
-    assert said["resumed"] == saved
-    assert 0 < saved < total
-    assert f"going on: {saved} of {total}" in stderr
-    resumed = read_vectors("v.parquet")
-    assert list(resumed.ids) == [f"{n:03}.png" for n in range(total)]
+    process.send_signal(sign)
+    return process.wait()
+
+
+def test_killed_at_random_places_a_run_loses_and_doubles_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    names = [f"{n:03}.png" for n in range(600)]
+    for n, name in enumerate(names):
+        (photos / name).write_bytes(png(n, 4))
+    random = np.random.default_rng(5)
+    for output, folder in (("v.parquet", Path("v.parquet.parts")), ("vectors", Path("vectors"))):
+        parts = 0
+        for _ in range(3):
+            parts += int(random.integers(1, 8))
+            assert end_in_the_middle(output, folder, parts, signal.SIGKILL) == -signal.SIGKILL, "it was done before"
+            parts = len(list(folder.glob("part-*.parquet")))
+        saved = len(embedded(str(folder)))
+        assert 0 < saved < len(names)
+        assert main(["embed", "photos", "-o", output, "--json"]) == 0
+        said, stderr = summary(capsys)
+        assert (said["embedded"], said["resumed"]) == (len(names), saved)
+        assert f"going on: {saved} of {len(names)}" in stderr
     assert main(["embed", "photos", "-o", "again.parquet", "--quiet"]) == 0
-    np.testing.assert_array_equal(read_vectors("again.parquet").matrix, resumed.matrix)
-    assert not parts.exists()
+    whole, resumed = read_vectors("again.parquet"), read_vectors("v.parquet")
+    assert list(whole.ids) == list(resumed.ids) == names
+    np.testing.assert_array_equal(whole.matrix, resumed.matrix)
+    assert embedded("vectors") == {n: row.tobytes() for n, row in zip(whole.ids, whole.matrix, strict=True)}
+    assert not Path("v.parquet.parts").exists()
+
+
+def test_ctrl_c_saves_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    for n in range(600):
+        (tmp_path / "photos" / f"{n:03}.png").write_bytes(png(n, 4))
+    assert end_in_the_middle("vectors", Path("vectors"), 2, signal.SIGINT) == 130
+    saved = len(embedded("vectors"))
+    assert 40 <= saved < 600
+    assert main(["embed", "photos", "-o", "vectors", "--json"]) == 0
+    assert summary(capsys)[0]["resumed"] == saved
+
+
+def test_images_of_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANDT_EMBEDDING__OBJECTS", str(tmp_path / "objects"))
+    store = LocalFiles(tmp_path / "objects")
+    for n in range(20):
+        store.put(f"s3://bucket/photos/{n}.png", png(n))
+    assert main(["embed", "s3://bucket/photos", "-o", "v.parquet", "--quiet"]) == 0
+    assert set(read_vectors("v.parquet").ids) == {f"{n}.png" for n in range(20)}
+    Path("list.txt").write_text("s3://bucket/photos/1.png\ns3://bucket/photos/gone.png\n")
+    assert main(["embed", "--manifest", "list.txt", "-o", "w.parquet", "--quiet"]) == 4
+    assert list(read_vectors("w.parquet").ids) == ["s3://bucket/photos/1.png"]
+    assert "NOT_FOUND" in Path("w.parquet.failed.jsonl").read_text()

@@ -4,15 +4,24 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gandt.cli.image_files import find_images, shard
+from gandt.adapters.memory_objects import MemoryObjects
+from gandt.cli.image_files import find_images, parse_shard
+from gandt.cli.image_list import ImageFile, ImageList
 from gandt.domain.errors import GandtError, InvalidInput, NotFound, WrongState
+from gandt.domain.vectors import VectorSet
 from gandt.tables.vector_parts import VectorParts
-from gandt.tables.vectors import read_vectors
+from gandt.tables.vectors import iter_vectors, read_vectors
 from tests.unit.refused_places import refused
 
 
@@ -97,28 +106,47 @@ def test_nothing_to_find(photos: Path, tmp_path: Path) -> None:
 
 
 def test_shards_cover_everything_once(photos: Path) -> None:
-    images = find_images([str(photos)], no_refusal)
-    parts = [shard(images, f"{i}/3") for i in range(3)]
-    assert sorted(image.image for part in parts for image in part) == names(photos)
+    def of(i: int) -> list[str]:
+        return [image.image for image in find_images([str(photos)], no_refusal, shard=parse_shard(f"{i}/3"))]
+
+    before = [of(i) for i in range(3)]
+    assert sorted(image for part in before for image in part) == names(photos)
+    (photos / "a" / "0.jpg").write_bytes(b"new")  # a new file moves no other one
+    assert [[image for image in of(i) if image != "a/0.jpg"] for i in range(3)] == before
     for wrong in ("3/3", "-1/3", "1", "a/b", "0/0", "1/2/3"):
         with pytest.raises(InvalidInput):
-            shard(images, wrong)
+            parse_shard(wrong)
 
 
 def row(value: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return np.full(3, value, np.float32)
 
 
+def versions(images: Iterable[str], version: int = 1) -> list[tuple[str, int]]:
+    return [(image, version) for image in images]
+
+
+def listing(folder: Path) -> dict[str, float]:
+    """What lies in the parts of a folder, each image once."""
+    found = [(image, float(vector[0])) for block in iter_vectors(str(folder)) for image, vector in rows(block)]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def rows(block: VectorSet) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    return zip(block.ids, block.matrix, strict=True)
+
+
 def test_parts_survive_and_are_joined_in_order(tmp_path: Path) -> None:
     output = str(tmp_path / "v.parquet")
     with VectorParts(output, "m-1", 3) as parts:
         for n in (3, 1, 2):
-            parts.add(f"i{n}", row(n))
+            parts.add(f"i{n}", 1, row(n))
     assert not Path(output).exists()
     with VectorParts(output, "m-1", 3) as parts:
-        assert [parts.has(f"i{n}", 0.0) for n in range(5)] == [False, True, True, True, False]
-        parts.add("i0", row(0))
-        assert parts.finish(["i0", "i1", "i2", "i3", "never"]) == 4
+        assert [parts.has(f"i{n}", 1) for n in range(5)] == [False, True, True, True, False]
+        parts.add("i0", 1, row(0))
+        assert parts.finish(versions(["i0", "i1", "i2", "i3", "never"])) == 4
     vectors = read_vectors(output)
     assert list(vectors.ids) == ["i0", "i1", "i2", "i3"]
     assert vectors.matrix[:, 0].tolist() == [0, 1, 2, 3]
@@ -126,28 +154,126 @@ def test_parts_survive_and_are_joined_in_order(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["v.parquet"]
 
 
-def test_parts_of_another_model_or_before_a_change_do_not_count(tmp_path: Path) -> None:
+def test_parts_of_another_model_or_version_do_not_count(tmp_path: Path) -> None:
     output = str(tmp_path / "v.parquet")
     with VectorParts(output, "m-1", 3) as parts:
-        parts.add("a", row(1))
-        parts.flush()
-        made = next(parts.folder.glob("part-*")).stat().st_mtime
-        assert not parts.has("a", made + 1)
-        assert parts.has("a", made - 1)
+        parts.add("a", 7, row(1))
+    with VectorParts(output, "m-1", 3) as parts:
+        assert parts.has("a", 7)
+        assert not parts.has("a", 8)
     with VectorParts(output, "m-2", 3) as parts:
         assert parts.foreign == 1
-        assert not parts.has("a", 0.0)
+        assert not parts.has("a", 7)
     assert not list(tmp_path.iterdir())  # nothing was made: nothing is left
 
 
 def test_an_image_that_was_made_again_has_its_new_vector(tmp_path: Path) -> None:
     output = str(tmp_path / "v.parquet")
     with VectorParts(output, "m", 3) as parts:
-        parts.add("a", row(1))
+        parts.add("a", 1, row(1))
         parts.flush()
-        parts.add("a", row(2))
-        parts.finish(["a"])
+        parts.add("a", 2, row(2))
+        parts.finish([("a", 2)])
     assert read_vectors(output).matrix[0, 0] == 2
+
+
+def test_a_folder_of_parts_grows_and_holds_each_image_once(tmp_path: Path) -> None:
+    output = tmp_path / "vectors"
+    for version, names_now in ((1, "abc"), (2, "cd"), (2, "cd")):
+        with VectorParts(str(output), "m", 3) as parts:
+            for n, name in enumerate(names_now):
+                if not parts.has(name, version):
+                    parts.add(name, version, row(10 * version + n))
+                    parts.flush()
+            assert parts.finish(versions(names_now, version)) == len(names_now)
+    assert listing(output) == {"a": 10, "b": 11, "c": 20, "d": 21}
+    assert [path.suffix for path in output.iterdir()] == [".parquet"]  # small parts were joined
+    with pytest.raises(WrongState) as caught:
+        VectorParts(str(output), "another", 3)
+    assert caught.value.reason == "MODEL_MISMATCH"
+
+
+def test_a_kill_while_parts_are_joined_leaves_nothing_twice(tmp_path: Path) -> None:
+    output = tmp_path / "vectors"
+    with VectorParts(str(output), "m", 3) as parts:
+        for name in "ab":
+            parts.add(name, 1, row(1))
+            parts.flush()
+    halves = {path.name: path.read_bytes() for path in output.glob("*.parquet")}
+    assert len(halves) == 2
+    with VectorParts(str(output), "m", 3) as parts:
+        parts.finish(versions("ab"))
+    for name, data in halves.items():  # as if they had not been removed any more
+        (output / name).write_bytes(data)
+    with VectorParts(str(output), "m", 3) as parts:
+        assert parts.finish(versions("ab")) == 2
+    assert listing(output) == {"a": 1, "b": 1}
+
+
+def test_shards_share_a_folder(tmp_path: Path) -> None:
+    output = tmp_path / "vectors"
+    with VectorParts(str(output), "m", 3, (0, 2)) as one, VectorParts(str(output), "m", 3, (1, 2)) as two:
+        one.add("a", 1, row(1))
+        two.add("b", 1, row(2))
+        assert one.finish([("a", 1)]) == two.finish([("b", 1)]) == 1
+    assert listing(output) == {"a": 1, "b": 2}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), max_size=8), min_size=1, max_size=4))
+def test_the_last_version_wins_whatever_the_runs(runs: list[list[tuple[int, int]]]) -> None:
+    wanted: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as place:
+        output = Path(place, "vectors")
+        for run in runs:
+            with VectorParts(str(output), "m", 3) as parts:
+                for number, version in run:
+                    wanted[str(number)] = version
+                    parts.add(str(number), version, row(version))
+                    parts.flush()
+                assert parts.finish(wanted.items()) == len(wanted)
+        assert not wanted or listing(output) == wanted
+
+
+def test_a_long_list_is_sorted_in_files_and_walked_again() -> None:
+    images = [ImageFile(f"{n * 7919 % 1000:04}é", f"/p/{n}", n, 1) for n in range(1000)]
+    assert sorted(image.image for image in images) == sorted({image.image for image in images})
+    with closing(ImageList([*images, *images], run_images=64)) as long:
+        assert len(long) == 1000
+        assert [image.image for image in long] == sorted(image.image for image in images)
+        assert set(long) == set(images)
+    with pytest.raises(InvalidInput) as caught:
+        ImageList([ImageFile("a", "s3://b/1", 0, 0), ImageFile("a", "s3://b/2", 0, 0)])
+    assert caught.value.reason == "SAME_NAME"
+
+
+def test_manifests_of_lines_and_tables(photos: Path, tmp_path: Path) -> None:
+    lines, table = tmp_path / "list.txt", tmp_path / "list.csv"
+    lines.write_text(f"{photos}/b/1.jpg\n\ns3://bucket/x.jpg\nnowhere.jpg\n")
+    told: dict[str, GandtError] = {}
+    found = find_images([], told.__setitem__, str(lines))
+    assert [(i.image, i.place) for i in found] == [(p, p) for p in (f"{photos}/b/1.jpg", "s3://bucket/x.jpg")]
+    assert [error.reason for error in told.values()] == ["PATH_NOT_FOUND"]
+    table.write_text(f"image,uri\none,{photos}/c.png\ntwo,s3://bucket/y.jpg\n")
+    assert [(i.image, i.place) for i in find_images([], no_refusal, str(table))] == [
+        ("one", f"{photos}/c.png"),
+        ("two", "s3://bucket/y.jpg"),
+    ]
+    with pytest.raises(NotFound):
+        find_images([], no_refusal, str(tmp_path / "no.txt"))
+
+
+def test_images_of_an_object_store() -> None:
+    store = MemoryObjects()
+    for name in ("photos/a.jpg", "photos/deep/b.png", "photos/notes.txt", "photos/.hidden/c.jpg", "photos2/d.jpg"):
+        store.put(f"s3://bucket/{name}", name.encode())
+    found = find_images(["s3://bucket/photos"], no_refusal, store_of=lambda uri: store)
+    assert [(i.image, i.place) for i in found] == [
+        ("a.jpg", "s3://bucket/photos/a.jpg"),
+        ("deep/b.png", "s3://bucket/photos/deep/b.png"),
+    ]
+    one = find_images(["s3://bucket/photos/notes.txt"], no_refusal, store_of=lambda uri: store)
+    assert [i.image for i in one] == ["s3://bucket/photos/notes.txt"]
 
 
 def test_two_processes_cannot_make_one_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gandt.adapters.heap import keep_freed_memory
 from gandt.adapters.image_decode import ImageDecoder
+from gandt.adapters.local_files import LocalFiles
 from gandt.adapters.model_spec import ModelSpec
 from gandt.adapters.networks import export_network, is_exported, load_network
 from gandt.adapters.object_stores import open_objects, open_s3
@@ -91,9 +92,9 @@ def open_bulk(settings: Settings, from_store: bool = False) -> BulkEmbedder:
 def open_images(settings: Settings, uri: str) -> ObjectStore:
     """Where an `s3://` URI lies: in the service's own store if it has that bucket, else in S3."""
     objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
-    if settings.objects == "s3" or next(objects.list(uri), None) is not None:
-        return objects
-    return open_s3(settings.s3_endpoint_url)
+    if isinstance(objects, LocalFiles) and not objects.has_bucket(uri.removeprefix("s3://").partition("/")[0]):
+        return open_s3(settings.s3_endpoint_url)
+    return objects
 
 
 def load_model(settings: Settings, objects: ObjectStore) -> EmbeddingModel:

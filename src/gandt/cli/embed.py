@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Turns images into vectors: of files and folders (with PATH), or of the project's catalog (without).
+"""Turns images into vectors: of files and folders (with PATH or --manifest), or of the project's catalog (without).
 
-gandt embed photos --model mobilenet_v2 --weights mobilenet_v2.safetensors -o vectors.parquet
+  gandt embed photos --model mobilenet_v2 --weights mobilenet_v2.safetensors -o vectors.parquet
+  gandt embed --manifest photos.txt --shard 3/16 -o vectors        (any number of images, a folder of parts)
 
-An image is named by its path relative to the folder given. A run that was interrupted goes on when the same command
-is given again. Images that cannot be used are listed and the exit status is 4.
+An image is named by its path relative to the folder given, in a manifest as it stands there. A run that was
+interrupted goes on when the same command is given again, also after kill -9. Images that cannot be used are listed in
+a file beside the output and the exit status is 4.
 """
 
 from __future__ import annotations
@@ -12,33 +14,38 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
-from gandt.cli.image_files import ImageFile, Refuse, find_images, shard, short
 from gandt.domain.errors import GandtError, InvalidInput, WrongState
 
 if TYPE_CHECKING:
-    from gandt.client.embedding import EmbeddingClient
-    from gandt.domain.embedding import ImageInput, ModelInfo
+    from gandt.cli.embed_sources import Source
+    from gandt.cli.failures import Failures
+    from gandt.cli.image_files import Shard
+    from gandt.cli.image_list import ImageFile, ImageList
+    from gandt.domain.embedding import ModelInfo
     from gandt.tables.vector_parts import VectorParts
 
 SUFFIX = ".parquet"
 HOG = "hog"
+TELL_SECONDS = 60.0  # between two lines where progress cannot be drawn, as in a job's log
 
 HAS_DRY_RUN = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The verb's flags."""
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="folders of images, or single ones")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="folders of images or single ones, also s3://...")
     parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help="a torchvision classification model, timm:NAME, open_clip:NAME/PRETRAINED, or hog (the default)",
+        "--manifest",
+        metavar="FILE",
+        help="a list of images: a path or s3:// URI a line (- is stdin), or a table with a column image or uri",
     )
+    parser.add_argument("--model", metavar="NAME", help="a torchvision classification model, or hog (the default)")
     parser.add_argument(
         "--weights", metavar="FILE", help="its weights: a file, s3://bucket/key, or DEFAULT for torchvision's download"
     )
@@ -53,13 +60,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scales", metavar="N,N", help="average over sizes of the image, as in 1,0.7 (default: 1)")
     parser.add_argument("--project-to", type=int, metavar="N", help="numbers in a vector (default: all of the model's)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images in one run of the device (default: 8)")
-    parser.add_argument("--shard", metavar="i/n", help="only every n-th image, from the i-th on (i from 0)")
-    parser.add_argument("-o", "--output", metavar="FILE", help="vectors file to write, ends in .parquet")
+    parser.add_argument("--shard", metavar="i/n", help="only the i-th of n parts of the images (i from 0)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="vectors file to write, ends in .parquet; any other name is a folder of parts",
+    )
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
     """Embeds files, or the project's catalog."""
-    if not args.paths:
+    if not args.paths and not args.manifest:
         _refuse_file_flags(args)
         from gandt.cli.project_verbs import run_project_embed
 
@@ -68,139 +80,135 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
 
 
 def _run_files(args: argparse.Namespace, ctx: Context) -> int:
-    output = _output(args)
-    errors: dict[str, GandtError] = {}
-    skipped: dict[str, GandtError] = {}
-    images = find_images(args.paths, _teller(ctx, skipped))
-    if args.shard:
-        images = shard(images, args.shard)
-    if not images:
-        raise GandtError(f"shard {args.shard} holds no images", reason="NOTHING_TO_DO")
-    client = ctx.connect("embedding", overrides=_overrides(args, ctx))
-    info = client.get_model()
-    _check_model(args, info)
-    _announce(ctx, info)
-    if args.dry_run:
-        ctx.out.summary({"images": len(images), "model_id": info.model_id}, f"{len(images):,} images would be embedded")
-        return exit_codes.PARTIAL if skipped else exit_codes.DONE
+    from gandt.cli.embed_sources import Stores, open_source, settings_of
+    from gandt.cli.failures import Failures
+    from gandt.cli.image_files import find_images, parse_shard
+    from gandt.cli.image_list import S3
+
+    output, shard = _output(args), parse_shard(args.shard)
+    stores = Stores(lambda: ctx.embedded().settings("embedding", **settings_of(args)))
+    with closing(Failures(ctx.out, None if args.dry_run else _list_of_failures(output, shard))) as failures:
+        ctx.out.progress("listing", 0)
+        with closing(find_images(args.paths, failures.tell, args.manifest, shard, stores)) as images:
+            if not len(images):
+                ctx.out.summary({"images": 0, "embedded": 0}, f"shard {args.shard} holds no images")
+                return exit_codes.PARTIAL if failures.count else exit_codes.DONE
+            source = open_source(args, ctx, stores, next(iter(images)).place.startswith(S3))
+            _check_model(args, source[0])
+            _announce(ctx, source[0])
+            if args.dry_run:
+                ctx.out.summary(
+                    {"images": len(images), "model_id": source[0].model_id}, f"{len(images):,} images would be embedded"
+                )
+                return exit_codes.PARTIAL if failures.count else exit_codes.DONE
+            return _embed(ctx, source, images, output, shard, failures)
+
+
+def _embed(ctx: Context, source: Source, images: ImageList, output: str, shard: Shard, failures: Failures) -> int:
+    """Embeds what has no vector yet, then makes the output."""
     from gandt.tables.vector_parts import VectorParts
 
-    started = time.monotonic()
-    with VectorParts(output, info.model_id, info.dim) as parts:
+    info, started = source[0], time.monotonic()
+    with VectorParts(output, info.model_id, info.dim, shard) as parts:
         if parts.foreign:
             ctx.out.warn(f"{parts.foreign} parts in {parts.folder} were made by another model and are dropped")
-        todo = [image for image in images if not parts.has(image.image, image.changed_at)]
-        if len(todo) < len(images):
-            ctx.out.note(f"going on: {len(images) - len(todo):,} of {len(images):,} images have their vector already")
-        _embed(ctx, client, info, todo, parts, len(images), errors)
-        if len(errors) == len(images):
+        resumed = sum(parts.has(image.image, image.version) for image in images) if len(parts) else 0
+        if resumed:
+            ctx.out.note(f"going on: {resumed:,} of {len(images):,} images have their vector already")
+        done = _add_vectors(ctx, source, images, parts, resumed, failures)
+        if not resumed + done:
             raise GandtError(
                 f"none of the {len(images):,} images could be embedded; the warnings say why", reason="NOTHING_EMBEDDED"
             )
-        parts.flush()
+        seconds = time.monotonic() - started
         ctx.out.progress("writing", 0, len(images))
-        written = parts.finish(image.image for image in images if image.image not in errors)
-    errors |= skipped
+        written = parts.finish((image.image, image.version) for image in images)
+    failures.close()
     ctx.out.summary(
         {
             "output": output,
             "images": len(images),
             "embedded": written,
-            "resumed": len(images) - len(todo),
-            "failed": len(errors),
-            "errors": [
-                {"image": image, "reason": error.reason, "message": str(error)} for image, error in errors.items()
-            ],
+            "resumed": resumed,
+            "failed": failures.count,
+            "failures": str(failures.path) if failures.count else None,
+            "errors": failures.first,
             "model": info.name,
             "model_id": info.model_id,
             "dim": info.dim,
             "engine": info.engine,
             "device": info.device,
             "seconds": round(time.monotonic() - started, 3),
+            "images_per_second": round(done / seconds, 1) if done else None,
         },
         f"{written:,} vectors of {info.model_id} ({info.dim} numbers) are in {output}"
-        + (f"; {len(errors):,} files or folders failed" if errors else ""),
+        + (
+            f"; {failures.count:,} files or folders failed, they are listed in {failures.path}"
+            if failures.count
+            else ""
+        ),
     )
-    return exit_codes.PARTIAL if errors else exit_codes.DONE
+    return exit_codes.PARTIAL if failures.count else exit_codes.DONE
 
 
-def _embed(
-    ctx: Context,
-    client: EmbeddingClient,
-    info: ModelInfo,
-    todo: list[ImageFile],
-    parts: VectorParts,
-    total: int,
-    errors: dict[str, GandtError],
-) -> None:
-    """Sends the files and keeps the vectors; adds the error of each image that has none."""
-    fail = _teller(ctx, errors)
-    done = total - len(todo)
-    for result in client.embed_stream(_inputs(todo, info.max_image_bytes, fail), info.model_id):
-        if result.error is not None:
-            fail(result.image_id, result.error)
-        elif result.vector is not None:
-            parts.add(result.image_id, result.vector)
+def _add_vectors(
+    ctx: Context, source: Source, images: ImageList, parts: VectorParts, resumed: int, failures: Failures
+) -> int:
+    """Embeds the images without a vector; how many got theirs. Those that fail are told."""
+    versions: dict[str, int] = {}  # of images under way
+
+    def todo() -> Iterator[ImageFile]:
+        for image in images:
+            if not resumed or not parts.has(image.image, image.version):
+                versions[image.image] = image.version
+                yield image
+
+    pace, done, failed = Pace(ctx, resumed, len(images)), 0, 0
+    for image, outcome in source[1](todo()):
+        version = versions.pop(image)
+        if isinstance(outcome, GandtError):
+            failures.tell(image, outcome)
+            failed += 1
+        else:
+            parts.add(image, version, outcome)
             done += 1
-        ctx.out.progress("embedding", done + len(errors), total)
+        pace.show(resumed + done + failed)
+    return done
 
 
-def _teller(ctx: Context, errors: dict[str, GandtError]) -> Refuse:
-    """Warns of an image that fails, and keeps its error."""
+class Pace:
+    """Shows how far a run is, how fast, and when it will end; in a log as a line now and then."""
 
-    def fail(image: str, error: GandtError) -> None:
-        errors[image] = error
-        ctx.out.warn(f"{short(image)}: {error.reason}: {error}")
+    def __init__(self, ctx: Context, before: int, total: int) -> None:
+        self._out, self._before, self._total = ctx.out, before, total
+        self._started = self._told = time.monotonic()
 
-    return fail
-
-
-def _inputs(files: list[ImageFile], max_bytes: int, fail: Refuse) -> Iterator[ImageInput]:
-    from gandt.domain.embedding import ImageInput
-    from gandt.domain.vectors import check_id
-
-    for file in files:
-        try:
-            check_id(file.image, "image")
-            if file.size > max_bytes:
-                raise InvalidInput(
-                    f"the file has {file.size:,} bytes, at most {max_bytes:,} are taken", reason="IMAGE_TOO_LARGE"
-                )
-            yield ImageInput(file.image, file.path.read_bytes())
-        except OSError as error:
-            fail(
-                file.image,
-                GandtError(
-                    f"the file cannot be read: {error.strerror}", reason="CANNOT_READ", fix="change its permissions"
-                ),
-            )
-        except InvalidInput as error:
-            fail(file.image, error)
+    def show(self, done: int) -> None:
+        """So many of all are done."""
+        now = time.monotonic()
+        rate = (done - self._before) / max(now - self._started, 1e-3)
+        more = f", {rate:,.{0 if rate >= 10 else 1}f} images/s, {duration((self._total - done) / rate)} left"
+        if self._out.draws:
+            self._out.progress("embedding", done, self._total, more)
+        elif now - self._told > TELL_SECONDS:
+            self._told = now
+            self._out.note(f"embedding {done:,} of {self._total:,}{more}")
 
 
-def _overrides(args: argparse.Namespace, ctx: Context) -> dict[str, Any]:
-    """Settings of a service that is started for this command."""
-    given = {
-        "model": args.model,
-        "weights": args.weights,
-        "weights_config": args.weights_config,
-        "engine": args.engine,
-        "precision": args.precision,
-        "flip": args.flip,
-        "scales": args.scales,
-        "project_to": args.project_to,
-        "max_batch": args.batch_size,
-    }
-    overrides = {key: value for key, value in given.items() if value is not None}
-    remote = ctx.endpoint or ctx.config.get("endpoints", "embedding")
-    if remote and set(overrides) - {"model"}:
-        raise InvalidInput(
-            f"the embedding service at {remote} has its own weights and engine",
-            field="endpoint",
-            reason="REMOTE_MODEL",
-            fix="leave --weights, --engine and what else shapes the model away, or the endpoint",
-        )
-    return overrides
+def duration(seconds: float) -> str:
+    """For people: `41 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def _list_of_failures(output: str, shard: Shard) -> Path:
+    if Path(output).suffix.lower() == SUFFIX:
+        return Path(f"{output}.failed.jsonl")
+    return Path(output, "failed.jsonl" if shard[1] == 1 else "failed-{}of{}.jsonl".format(*shard))
 
 
 def _check_model(args: argparse.Namespace, info: ModelInfo) -> None:
@@ -227,14 +235,16 @@ def _announce(ctx: Context, info: ModelInfo) -> None:
 def _output(args: argparse.Namespace) -> str:
     if not args.output:
         raise InvalidInput("no output file is named", field="output", reason="USAGE", fix="add -o vectors.parquet")
-    if Path(args.output).suffix.lower() != SUFFIX:
+    output = Path(args.output)
+    is_folder = not output.suffix or args.output.endswith("/") or output.is_dir()
+    if args.output.startswith("s3://") or not (is_folder or output.suffix.lower() == SUFFIX):
         raise InvalidInput(
             f"vectors cannot be written to {args.output}",
             field="output",
             reason="UNKNOWN_FORMAT",
-            fix="name a file that ends in .parquet",
+            fix="name a file that ends in .parquet, or a folder",
         )
-    return str(args.output)
+    return str(output)
 
 
 def _refuse_file_flags(args: argparse.Namespace) -> None:

@@ -84,7 +84,12 @@ class Output:
         if error.fix:
             self._line(f"  fix: {error.fix}")
 
-    def progress(self, stage: str, done: int, total: int = 0) -> None:
+    @property
+    def draws(self) -> bool:
+        """Whether progress is drawn: on a terminal, unless it is turned off."""
+        return self._progress
+
+    def progress(self, stage: str, done: int, total: int = 0, more: str = "") -> None:
         """Draws how far a stage is; at most ten times a second, and at its end."""
         now = time.monotonic()
         ended = bool(total) and done >= total
@@ -93,7 +98,10 @@ class Output:
         self._last, self._stage, self._drawn = now, stage, True
         share = f" {100 * done // total:3d} %" if total else ""
         print(
-            f"\r\x1b[K{stage} {done:,}{f' of {total:,}' if total else ''}{share}", end="", file=sys.stderr, flush=True
+            f"\r\x1b[K{stage} {done:,}{f' of {total:,}' if total else ''}{share}{more}",
+            end="",
+            file=sys.stderr,
+            flush=True,
         )
 
     def clear(self) -> None:

@@ -107,14 +107,30 @@ class EmbeddedServices:
             )
         return found[1].service
 
-    def _start(self, name: str, overrides: Mapping[str, Any]) -> tuple[Host, Addresses]:
-        service = self._load(name)
-        settings = layered(
+    def settings(self, name: str, **overrides: Any) -> Any:
+        """The settings that a service would start with here, for what is used without its server.
+
+        Args:
+            name: short name.
+            overrides: settings that win over all others.
+        Raises:
+            InvalidInput: no such service, or a wrong setting.
+        """
+        return self._settings(self._load(name), name, overrides)
+
+    def _settings(self, service: catalog.Service, name: str, overrides: Mapping[str, Any]) -> Any:
+        return layered(
             service.settings,
             arguments={**overrides, **({"config_file": self._config_file} if self._config_file else {})},
             section=self._sections.get(name),
             defaults={"data_dir": self._data_dir, **catalog.ON_ONE_MACHINE.get(name, {})},
-        ).model_copy(update=_LOCAL if name in catalog.HTTP_NAMES else {**_LOCAL, **_PRIVATE})
+        )
+
+    def _start(self, name: str, overrides: Mapping[str, Any]) -> tuple[Host, Addresses]:
+        service = self._load(name)
+        settings = self._settings(service, name, overrides).model_copy(
+            update=_LOCAL if name in catalog.HTTP_NAMES else {**_LOCAL, **_PRIVATE}
+        )
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         app = service.bootstrap(settings, self._peers)
         return self._host(name, app, settings)

@@ -1,83 +1,88 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vectors file in the making: parts in `NAME.parquet.parts/`, each written atomically, joined at the end.
+"""Vectors of many images in the making: parts in a folder, each written atomically.
 
-A killed run leaves whole parts behind and the next one goes on from there. What was made by another model, or before
-an image was changed, does not count.
+The output is the folder itself, or a file into which the parts (in `NAME.parquet.parts/`) are joined at the end. A
+killed run leaves whole parts behind and the next one goes on from there. Each part says in its metadata which version
+of which image its rows were made from, so that what was changed since does not count. In memory an image costs 24
+bytes. Several shards may write into one folder at the same time.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
-import os
+import hashlib
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gandt.domain.errors import GandtError, WrongState
+from gandt.domain.errors import CorruptData, GandtError, WrongState
 from gandt.domain.vectors import VectorSet
-from gandt.tables.vectors import VectorsWriter, iter_vectors
+from gandt.tables.files import open_parquet
+from gandt.tables.part_index import PartIndex
+from gandt.tables.vectors import MODEL_KEY, VectorsWriter, iter_vectors
 
 PART_ROWS = 4_096
 PART_SECONDS = 10.0  # at most this much work is lost
+VERSIONS_KEY = b"gandt.versions"
+SUFFIX = ".parquet"
 _OPEN_PARTS = 4
 _WRITE_ROWS = 1_024
 
 
 class VectorParts:
-    """Collects vectors in any order. One process at a time; leaving the `with` block saves what was added.
+    """Collects vectors in any order. One process at a time for each shard; leaving the `with` block saves what it has.
 
     Args:
-        output: the vectors file to be; ends in .parquet.
+        output: the vectors file to be, which ends in .parquet; any other name is a folder of parts.
         model_id: fingerprint of the vectors.
         dim: numbers in a vector.
+        shard: which of how many.
     Raises:
-        WrongState: another process makes the same file.
+        WrongState: another process makes the same, or the folder holds vectors of another model.
         GandtError: the folder cannot be written.
     """
 
-    def __init__(self, output: str, model_id: str, dim: int) -> None:
+    def __init__(self, output: str, model_id: str, dim: int, shard: tuple[int, int] = (0, 1)) -> None:
         self._output, self._model_id, self._dim = output, model_id, dim
-        self.folder = Path(f"{output}.parts")
-        self._done: dict[str, tuple[Path, int]] = {}
-        self._times: dict[Path, float] = {}
+        self._is_file = Path(output).suffix.lower() == SUFFIX
+        self.folder = Path(f"{output}.parts") if self._is_file else Path(output)
+        self._name = "part-{}of{}".format(*shard)
+        self._index = PartIndex()
+        self._files: list[Path] = []
         self._ids: list[str] = []
+        self._versions: list[int] = []
         self._rows: list[NDArray[np.float32]] = []
         self._flushed_at = time.monotonic()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("w")
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise WrongState(
-                f"{output} is being made by another process",
-                kind="file",
-                id=output,
-                reason="OUTPUT_IN_USE",
-                fix="wait for it, or name another file with -o",
-            ) from error
+        self._stamp = 0  # of the newest part
         self.foreign = 0
-        self._find_parts()
+        self._lock = _locked(self.folder, self._name, output)
+        try:
+            self._find_parts()
+        except BaseException:
+            self._lock.close()
+            raise
 
-    def has(self, image: str, changed_at: float) -> bool:
-        """Whether the image has its vector, made after that time (seconds since 1970)."""
-        place = self._done.get(image)
-        return place is not None and self._times[place[0]] > changed_at
+    def __len__(self) -> int:
+        """Vectors that were there when the parts were opened."""
+        return len(self._index)
 
-    def add(self, image: str, vector: NDArray[np.float32]) -> None:
+    def has(self, image: str, version: int) -> bool:
+        """Whether this version of the image had its vector when the parts were opened."""
+        return self._index.place(key(image), version) is not None
+
+    def add(self, image: str, version: int, vector: NDArray[np.float32]) -> None:
         """Adds f32[D]; saved with the next part."""
         self._ids.append(image)
+        self._versions.append(version)
         self._rows.append(vector)
         if len(self._ids) >= PART_ROWS or time.monotonic() - self._flushed_at > PART_SECONDS:
             self.flush()
@@ -85,62 +90,135 @@ class VectorParts:
     def flush(self) -> None:
         """Writes what was added since the last part."""
         self._flushed_at = time.monotonic()
-        if not self._ids:
-            return
-        path = self.folder / f"part-{time.time_ns():020d}-{os.getpid()}.parquet"
-        with VectorsWriter(str(path), self._dim, self._model_id) as writer:
-            writer.write(self._ids, np.stack(self._rows))
-        self._enter(path, self._ids)
-        self._ids, self._rows = [], []
+        if self._ids:
+            self._write(self._ids, self._versions, self._rows)
+            self._ids, self._versions, self._rows = [], [], []
 
-    def finish(self, images: Iterable[str]) -> int:
-        """Writes the vectors of these images, in this order, as the output and removes the parts.
+    def finish(self, images: Iterable[tuple[str, int]]) -> int:
+        """Makes the output of these images and versions, which come in the order of a file.
+
+        A file gets their vectors and the parts are removed. In a folder small parts are joined, and rows of which
+        there is a newer version are taken out.
 
         Returns:
-            Vectors written; images without one are left out.
+            How many of them have a vector.
         """
         self.flush()
+        self._index.settle()
+        if not self._is_file:
+            self._tidy()
+            return sum(self.has(image, version) for image, version in images)
         with VectorsWriter(self._output, self._dim, self._model_id) as writer:
             for ids, rows in self._blocks(images):
                 writer.write(ids, np.stack(rows))
         shutil.rmtree(self.folder, ignore_errors=True)
         return writer.rows
 
-    def _blocks(self, images: Iterable[str]) -> Iterator[tuple[list[str], list[NDArray[np.floating]]]]:
-        loaded: OrderedDict[Path, VectorSet] = OrderedDict()
+    def _write(self, ids: Sequence[str], versions: Sequence[int], rows: Sequence[NDArray[np.floating]]) -> None:
+        self._stamp = max(time.time_ns(), self._stamp + 1)  # the clock may be set back
+        path = self.folder / f"{self._name}-{self._stamp:020d}{SUFFIX}"
+        column = np.array(versions, np.uint64)
+        marks = {VERSIONS_KEY: base64.b64encode(column.astype("<u8").tobytes())}
+        with VectorsWriter(str(path), self._dim, self._model_id, marks=marks) as writer:
+            writer.write(ids, np.stack(rows))
+        self._enter(path, keys(ids), column)
+
+    def _enter(self, path: Path, names: NDArray[np.uint64], versions: NDArray[np.uint64]) -> None:
+        self._index.add(len(self._files), names, versions)
+        self._files.append(path)
+
+    def _blocks(self, images: Iterable[tuple[str, int]]) -> Iterator[tuple[list[str], list[NDArray[np.floating]]]]:
+        loaded: OrderedDict[int, VectorSet] = OrderedDict()
         ids: list[str] = []
         rows: list[NDArray[np.floating]] = []
-        for image in images:
-            if image not in self._done:
+        for image, version in images:
+            place = self._index.place(key(image), version)
+            if place is None:
                 continue
-            path, row = self._done[image]
-            if path not in loaded:
-                loaded[path] = _whole(path)
+            part, row = place
+            if part not in loaded:
+                loaded[part] = _whole(self._files[part])
                 if len(loaded) > _OPEN_PARTS:
                     loaded.popitem(last=False)
-            loaded.move_to_end(path)
+            loaded.move_to_end(part)
+            if loaded[part].ids[row] != image:  # two names with one hash, or a part that somebody exchanged
+                raise CorruptData(
+                    f"{self._files[part]} holds another image in place of {image!r}",
+                    kind="file",
+                    id=str(self._files[part]),
+                    reason="BAD_PART",
+                    fix=f"delete {self._files[part]} and give the same command again",
+                )
             ids.append(image)
-            rows.append(loaded[path].matrix[row])
+            rows.append(loaded[part].matrix[row])
             if len(ids) == _WRITE_ROWS:
                 yield ids, rows
                 ids, rows = [], []
         if ids:
             yield ids, rows
 
+    def _tidy(self) -> None:
+        """Joins this shard's small parts, without the rows of which there is a newer version.
+
+        A new part is there before the old ones go; what a kill leaves twice, the next run's tidying takes out.
+        """
+        sources: list[Path] = []
+        ids: list[str] = []
+        versions: list[int] = []
+        rows: list[NDArray[np.floating]] = []
+        stale = False
+
+        def join() -> None:
+            nonlocal stale
+            if ids and (stale or len(sources) > 1):
+                self._write(ids, versions, rows)
+            if stale or len(sources) > 1:
+                for path in sources:
+                    path.unlink(missing_ok=True)
+            for each in (sources, ids, versions, rows):
+                each.clear()
+            stale = False
+
+        for part, live in self._index.live():
+            path = self._files[part]
+            if not path.name.startswith(f"{self._name}-") or (live.all() and len(live) >= PART_ROWS // 2):
+                continue
+            block, made, keep = _whole(path), _versions(path), np.flatnonzero(live).tolist()
+            ids += [block.ids[row] for row in keep]
+            versions += made[keep].tolist()
+            rows += list(block.matrix[keep])
+            sources.append(path)
+            stale = stale or not live.all()
+            if len(ids) >= PART_ROWS:
+                join()
+        join()
+        self._index.settle()
+
     def _find_parts(self) -> None:
-        for path in sorted(self.folder.glob("part-*.parquet")):
-            part = _whole(path)
-            if part.model_id != self._model_id or part.dim != self._dim:
+        for path in sorted(self.folder.glob(f"part-*{SUFFIX}"), key=_stamp):
+            self._stamp = _stamp(path)
+            table = open_parquet(str(path))
+            schema = table.schema_arrow
+            versions = _versions_in(schema)
+            model = (schema.metadata or {}).get(MODEL_KEY, b"").decode()
+            if model == self._model_id and len(versions) == table.metadata.num_rows:
+                ids = table.read(columns=["image"]).column("image").to_pylist()
+                self._enter(path, keys(ids), versions)
+            elif self._is_file:
                 self.foreign += 1
                 path.unlink(missing_ok=True)
             else:
-                self._enter(path, part.ids)
-        for scratch in self.folder.glob(".part-*.tmp"):  # of a killed run; we hold the lock
+                raise WrongState(
+                    f"folder {self.folder} holds vectors of model {model!r}, not of {self._model_id!r}",
+                    kind="model",
+                    id=model,
+                    state=model,
+                    reason="MODEL_MISMATCH",
+                    fix="name another folder with -o",
+                )
+        for scratch in self.folder.glob(f".{self._name}-*.tmp"):  # of a killed run; we hold the lock
             scratch.unlink(missing_ok=True)
-
-    def _enter(self, path: Path, ids: Iterable[str]) -> None:
-        self._times[path] = path.stat().st_mtime
-        self._done.update((image, (path, row)) for row, image in enumerate(ids))
+        self._index.settle()
 
     def __enter__(self) -> Self:
         return self
@@ -150,10 +228,54 @@ class VectorParts:
             if self.folder.is_dir():
                 self.flush()
                 with contextlib.suppress(OSError):  # nothing was saved: leave nothing behind
-                    if not any(self.folder.glob("part-*.parquet")):
-                        shutil.rmtree(self.folder)
+                    (self.folder / f".{self._name}.lock").unlink()
+                    self.folder.rmdir()
         finally:
             self._lock.close()
+
+
+def key(image: str) -> int:
+    """64 bits that stand for a name; also what shards are dealt by."""
+    return int.from_bytes(hashlib.blake2b(image.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def keys(images: Sequence[str]) -> NDArray[np.uint64]:
+    """u64[N]: the key of each."""
+    return np.fromiter(map(key, images), np.uint64, len(images))
+
+
+def _locked(folder: Path, name: str, output: str) -> Any:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / f".{name}.lock").open("w")
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise WrongState(
+            f"{output} is being made by another process",
+            kind="file",
+            id=output,
+            reason="OUTPUT_IN_USE",
+            fix="wait for it, or name another file with -o",
+        ) from error
+    return lock
+
+
+def _stamp(path: Path) -> int:
+    """When a part was written, in its name."""
+    stamp = path.stem.rpartition("-")[2]
+    return int(stamp) if stamp.isdecimal() else 0
+
+
+def _versions(path: Path) -> NDArray[np.uint64]:
+    return _versions_in(open_parquet(str(path)).schema_arrow)
+
+
+def _versions_in(schema: Any) -> NDArray[np.uint64]:
+    return np.frombuffer(base64.b64decode((schema.metadata or {}).get(VERSIONS_KEY, b"")), "<u8").astype(np.uint64)
 
 
 def _whole(path: Path) -> VectorSet:

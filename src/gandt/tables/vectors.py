@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -125,9 +125,12 @@ class VectorsWriter:
         dim: numbers in a vector.
         model_id: fingerprint of their model.
         dtype: float32 or float16.
+        marks: more metadata of the schema.
     """
 
-    def __init__(self, path: str, dim: int, model_id: str, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, path: str, dim: int, model_id: str, dtype: Any = np.float32, marks: Mapping[bytes, bytes] | None = None
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -137,7 +140,8 @@ class VectorsWriter:
             )
         number = pa.float16() if np.dtype(dtype) == np.float16 else pa.float32()
         self._schema = pa.schema(
-            [("image", pa.string()), ("vector", pa.list_(number, dim))], metadata={MODEL_KEY: model_id.encode()}
+            [("image", pa.string()), ("vector", pa.list_(number, dim))],
+            metadata={MODEL_KEY: model_id.encode(), **(marks or {})},
         )
         self._dim, self._dtype = dim, np.dtype(dtype)
         self._stack = ExitStack()
