@@ -209,3 +209,28 @@ def test_scans_are_in_id_order_after_any_changes(changes: list[tuple[bool, list[
             living |= set(named)
         view = table.view
         assert view.ids(view.ordered(view.corpus(None, {}).keep).tolist()) == sorted(living)
+
+
+def test_searches_use_the_graph_at_the_same_time(table: ResidentTable) -> None:
+    index = table.index
+    assert index is not None
+    graph, both_inside = index._graph, threading.Barrier(2)
+
+    class Meeting:
+        def search(self, *args: object, **kwargs: object) -> object:
+            both_inside.wait(60)
+            return graph.search(*args, **kwargs)
+
+    index._graph = Meeting()
+    answers: list[SearchAnswer] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(table.nearest(NearestQuery(QUERIES[:1], 10), "m")))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    index._graph = graph
+    assert [answer.index for answer in answers] == ["hnsw", "hnsw"]
+    assert ids(answers[0]) == ids(answers[1])

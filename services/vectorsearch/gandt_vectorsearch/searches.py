@@ -34,7 +34,8 @@ from gandt_vectorsearch.service import ANSWER_BYTES, RECALL_CANARY, SEARCH_SECON
 
 MMR_POOL = 4  # candidates for each hit that diversity chooses from
 MMR_POOL_MIN = 100
-CANARY_EVERY = 100  # approximate searches between two that are repeated exactly
+CANARY_EVERY = 100  # approximate searches between two that are repeated exactly,
+CANARY_SECONDS = 1.0  # and at least so long: an exact search takes fifty times as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Searches:
         self._service = service
         self._meter = meter
         self._clock = clock
-        self._approximate = 0
+        self._approximate = CANARY_EVERY  # searches since the last canary; the first one is a canary
+        self._canary_after = float("-inf")  # seconds of the clock
 
     def search(
         self, name: str, query: Query, options: SearchOptions, model_id: str = "", deadline: Deadline = NO_DEADLINE
@@ -263,7 +265,9 @@ class Searches:
             self._meter.set_level(RECALL_CANARY, 1.0)
             return
         self._approximate += 1
-        if self._approximate % CANARY_EVERY == 1:
+        now = self._clock.monotonic()
+        if self._approximate >= CANARY_EVERY and now >= self._canary_after:
+            self._approximate, self._canary_after = 0, now + CANARY_SECONDS
             truth = self._answered(name, replace(query, exact=True), options)
             self._meter.set_level(RECALL_CANARY, _recall(answer, truth))
 
@@ -302,6 +306,11 @@ def _check_count(count: int, what: str) -> None:
 
 def _cut(hits: Hits, options: SearchOptions) -> Hits:
     """The hits after diversity and offset, with only what was asked for."""
+    surplus = (not options.with_vectors and hits.vectors is not None) or (
+        not options.with_fields and any(hit.fields for hit in hits.hits)
+    )
+    if not (options.diversity or options.offset or surplus) and len(hits.hits) <= options.k:
+        return hits  # nothing to cut: the usual search
     rows = np.arange(len(hits.hits))
     if options.diversity > 0 and hits.vectors is not None:
         relevance = np.array([hit.score for hit in hits.hits])

@@ -12,9 +12,11 @@ Source: Malkov and Yashunin, Efficient and robust approximate nearest neighbor s
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,7 +69,9 @@ class ResidentIndex:
         self._done = 0  # rows in the graph
         self._epoch = -1  # of the rows in the graph
         self._rows: Rows | None = None
-        self._using = threading.Lock()  # the graph: one at a time
+        self._turn = threading.Condition()  # who uses the graph: some searches, or the builder
+        self._searching = 0
+        self._changing = False
         self._changed = threading.Condition()  # what to follow
         self._builder: threading.Thread | None = None
         self._closed = False
@@ -102,7 +106,7 @@ class ResidentIndex:
             self._changed.notify_all()
         if self._builder is not None:
             self._builder.join()
-        with self._using, self._changed:
+        with self._alone(), self._changed:
             self._graph, self._done, self._epoch, self._rows = None, 0, -1, None
 
     def propose(
@@ -118,21 +122,27 @@ class ResidentIndex:
             (i64[Q, R] with -1 for none, rows searched: the first so many), or None when the index cannot serve.
         """
         count = wanted + OVERFETCH
-        if count > MAX_WANTED or not self._using.acquire(blocking=False):
+        if count > MAX_WANTED:
             return None
+        with self._turn:
+            if self._changing:
+                return None
+            self._searching += 1
         try:
             done = self._done
             if self._graph is None or self._epoch != epoch or not 0 <= size - done <= MAX_BESIDE_SHARE * size:
                 return None
             faiss = importlib.import_module("faiss")
             faiss.omp_set_num_threads(1)  # of this thread; more only wait for each other in small searches
-            units = np.asarray(queries, np.float32)
-            units = units / np.linalg.norm(units, axis=1, keepdims=True)
+            units = np.array(queries, np.float32, order="C")
+            units /= np.sqrt(np.einsum("ij,ij->i", units, units))[:, None]
             width = faiss.SearchParametersHNSW(efSearch=max(SEARCH_WIDTH, 2 * count))
-            _, found = self._graph.search(np.ascontiguousarray(units), count, params=width)
+            _, found = self._graph.search(units, count, params=width)
             return found, done
         finally:
-            self._using.release()
+            with self._turn:
+                self._searching -= 1
+                self._turn.notify_all()
 
     # ---- the builder's thread ----
 
@@ -149,7 +159,7 @@ class ResidentIndex:
             start = self._done
             step = ADD_ROWS if rows.size - start <= MAX_BESIDE_SHARE * rows.size else BUILD_ROWS
             units = rows.unit_vectors(start, min(rows.size, start + step))
-            with self._using:
+            with self._alone():
                 self._graph.add(units)
                 self._done += len(units)
             with self._changed:
@@ -172,5 +182,19 @@ class ResidentIndex:
         graph = faiss.IndexHNSWSQ(self._dim, faiss.ScalarQuantizer.QT_8bit, LINKS, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = BUILD_WIDTH
         graph.train(rows.unit_vectors(0, min(rows.size, TRAIN_ROWS)))
-        with self._using:
+        with self._alone():
             self._graph, self._done, self._epoch = graph, 0, rows.epoch
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The graph to oneself: searches that begin meanwhile are exact, those that run end first."""
+        with self._turn:
+            self._turn.wait_for(lambda: not self._changing)
+            self._changing = True
+            self._turn.wait_for(lambda: not self._searching)
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._changing = False
+                self._turn.notify_all()

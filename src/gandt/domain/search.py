@@ -94,8 +94,8 @@ class Ranked:
 
 def unit_rows(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     """f64[N, D]: rows scaled to length 1; none may have length zero."""
-    wide = np.asarray(matrix, np.float64)
-    out: NDArray[np.float64] = wide / np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+    out = np.array(matrix, np.float64)
+    out /= np.sqrt(np.einsum("ij,ij->i", out, out))[:, None]
     return out
 
 
@@ -322,7 +322,8 @@ def _finished(
         good = scores >= min_score
         rows, scores = rows[good], scores[good]
     order = np.argsort(-scores, kind="stable")
-    if (np.diff(scores[order]) == 0).any():
+    ranked = scores[order]
+    if (ranked[1:] == ranked[:-1]).any():
         order = np.array(sorted(order.tolist(), key=lambda i: (-scores[i], corpus.ids[int(rows[i])])), np.int64)
     return Ranked(rows[order[:k]], scores[order[:k]])
 
@@ -333,8 +334,11 @@ def _similarities(matrix: NDArray[np.float32], units: NDArray[np.float64]) -> Sc
     step = max(1, SCORE_BLOCK // max(1, units.shape[1]))
     for start in range(0, len(matrix), step):
         exact = unit_rows(matrix[start : start + step])  # [m, D]
-        out[:, start : start + step] = np.stack([np.einsum("ij,j->i", exact, unit) for unit in units])
-    return np.clip(np.round(out, _SCORE_DIGITS), -1.0, 1.0)
+        for number, unit in enumerate(units):
+            np.einsum("ij,j->i", exact, unit, out=out[number, start : start + step])
+    np.round(out, _SCORE_DIGITS, out=out)
+    np.minimum(out, 1.0, out=out)  # np.clip takes twice as long as these two
+    return np.maximum(out, -1.0, out=out)
 
 
 def _combination(examples: ExampleVectors) -> Combine:
