@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -19,6 +20,7 @@ from gandt.domain.errors import BackendUnavailable, GandtError, WrongState
 from gandt.domain.fields import FieldValue
 from gandt.domain.search_records import ItemSet
 from gandt.domain.vectors import VectorSet
+from tests.unit.refused_places import refused
 
 
 class UnreadJournal(MilvusLiteJournal):
@@ -189,3 +191,33 @@ def test_with_fsync_the_log_is_on_the_disk_before_the_write_returns(
         store.create_collection("d", 4, "", "live")
         assert str(tmp_path / "milvus.db" / "aliases.json.tmp") in synced
     store.close()
+
+
+@pytest.mark.parametrize("damage", ["a file", "no manifest", "refused"])
+def test_a_database_that_does_not_open_says_so_and_lets_go(tmp_path: Path, folder: Path, damage: str) -> None:
+    shutil.rmtree(folder / "resident")  # nothing else to answer from
+    database = folder / "milvus.db"
+    if damage == "a file":
+        shutil.rmtree(database)
+        database.write_bytes(b"SQLite format 3\x00")
+    elif damage == "no manifest":
+        for part in (database / "collections" / "c").glob("manifest.json*"):
+            part.write_text("{")
+    with refused(database) if damage == "refused" else contextlib.nullcontext():
+        with pytest.raises(GandtError) as caught:
+            ResidentVectors(MilvusLiteJournal(folder)).open()
+        assert str(folder) in caught.value.message
+        assert caught.value.fix
+    shutil.rmtree(database) if database.is_dir() else database.unlink()
+    again = MilvusLiteJournal(folder)  # the folder is free again
+    assert again.hold() is not None
+    again.release()
+
+
+def test_a_refused_snapshot_costs_time_only(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = ResidentVectors(MilvusLiteJournal(folder))
+    with refused(folder / "resident"):
+        assert len(content(store)) == 90
+        assert store.upsert("c", some(1, seed=5)) == 4
+        store.close()
+    assert "snapshot" in caplog.text

@@ -76,7 +76,7 @@ class MilvusLiteJournal:
 
         Raises:
             WrongState: another process has the folder.
-            PermissionDenied: the folder cannot be written.
+            PermissionDenied: the folder cannot be read and written.
         """
         with self._lock:
             self._hold()
@@ -90,6 +90,9 @@ class MilvusLiteJournal:
                     return Glimpse(names, json.loads(aliases.read_bytes()) if aliases.exists() else {})
                 except ValueError:
                     return None  # Lite is going to say what is wrong
+            except OSError as error:
+                self.release()
+                raise self._refused(error) from error
             except BaseException:
                 self.release()
                 raise
@@ -199,11 +202,7 @@ class MilvusLiteJournal:
             self._folder.mkdir(parents=True, exist_ok=True)
             held = (self._folder / "LOCK").open("a+")
         except OSError as error:
-            raise PermissionDenied(
-                f"the vector store in {self._folder} cannot be written: {error.strerror}",
-                reason="FOLDER_NOT_WRITABLE",
-                fix="make the folder writable, or choose another data_dir",
-            ) from error
+            raise self._refused(error) from error
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -216,6 +215,13 @@ class MilvusLiteJournal:
         held.write(f"process {os.getpid()}")
         held.flush()
         self._held = held
+
+    def _refused(self, error: OSError) -> PermissionDenied:
+        return PermissionDenied(
+            f"the vector store in {self._folder} cannot be read or written: {error.strerror}",
+            reason="FOLDER_NOT_WRITABLE",
+            fix="make the folder with all in it readable and writable, or choose another data_dir",
+        )
 
     @contextmanager
     def _unfinished(self, name: str) -> Iterator[None]:

@@ -53,7 +53,7 @@ def test_vectors_outlive_the_server_and_metrics_count_them(tmp_path: Path, capfd
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     chosen = settings(tmp_path / "file")
-    with pytest.raises(PermissionDenied, match="cannot be written") as caught:
+    with pytest.raises(PermissionDenied, match="cannot be read or written") as caught:
         ServerThread(bootstrap(chosen), chosen).start()
     assert caught.value.reason == "FOLDER_NOT_WRITABLE"
 
