@@ -50,11 +50,10 @@ class FullFile(io.StringIO):
 
 
 def follow(controller: StandsStill, check: Any) -> None:
-    steps.follow(cast(JobControllerClient, controller), "c", lambda *_: None, check)
+    steps.follow(cast(JobControllerClient, controller), "c", lambda *_: None, check, poll_seconds=0.001)
 
 
-def test_dead_workers_end_the_command_though_the_campaign_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "POLL_SECONDS", 0.001)
+def test_dead_workers_end_the_command_though_the_campaign_stands_still() -> None:
     controller, asked = StandsStill(), [0]
 
     def check() -> None:

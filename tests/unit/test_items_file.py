@@ -14,7 +14,6 @@ from gandt.domain.errors import Conflict, InvalidInput
 from gandt.domain.fields import FieldValue
 from gandt.domain.search_records import Collection, ItemSet
 from gandt.domain.vectors import VectorSet
-from gandt.tables import items as table
 from gandt.tables.items import ItemsWriter, describe_items, iter_items, kinds_of
 from gandt.tables.vectors import read_vectors, write_vectors
 
@@ -41,14 +40,13 @@ def write(path: Path, *blocks: ItemSet) -> None:
             writer.write(block)
 
 
-def test_what_is_written_is_read_with_kinds_and_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_is_read_with_kinds_and_bits(tmp_path: Path) -> None:
     path, given = tmp_path / "v.parquet", items(FIELDS)
     write(path, given)
     file = describe_items(str(path))
     assert (file.dim, file.model_id, file.rows) == (4, PHOTOS.model_id, 6)
     assert (file.collection, file.aliases) == (PHOTOS.name, PHOTOS.aliases)
-    monkeypatch.setattr(table, "BLOCK_BYTES", 32)  # two rows at once
-    blocks = list(iter_items(str(path), file))
+    blocks = list(iter_items(str(path), file, block_bytes=32))  # two rows at once
     assert [len(block) for block in blocks] == [2, 2, 2]
     assert [image_id for block in blocks for image_id in block.ids] == list(given.ids)
     matrix = np.concatenate([block.vectors.matrix for block in blocks])

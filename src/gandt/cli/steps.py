@@ -172,18 +172,19 @@ def follow(
     campaign_id: str,
     on_change: Callable[[Campaign, Round | None], None],
     check: Callable[[], None] = lambda: None,
+    poll_seconds: float = POLL_SECONDS,
 ) -> Campaign:
     """Watches a campaign until it ends, or until it waits for single steps or is paused; returns it as it is then.
 
     Args:
-        check: called all the time, also while nothing changes; what it raises ends the watch.
+        check: called every `poll_seconds`, also while nothing changes; what it raises ends the watch.
     Raises:
         GandtError: the controller does not answer, or the campaign waits for a disk that somebody has to mend.
     """
     from gandt.domain.labeling.campaigns import CampaignState
 
     campaign = client.get_campaign(campaign_id)
-    for campaign, newest in _changes(client, campaign_id, check):
+    for campaign, newest in _changes(client, campaign_id, check, poll_seconds):
         on_change(campaign, newest)
         if campaign.state in (CampaignState.PAUSED, CampaignState.MANUAL):
             break
@@ -191,7 +192,7 @@ def follow(
 
 
 def _changes(
-    client: JobControllerClient, campaign_id: str, check: Callable[[], None]
+    client: JobControllerClient, campaign_id: str, check: Callable[[], None], poll_seconds: float
 ) -> Iterator[tuple[Campaign, Round | None]]:
     """What `watch_campaign` gives, with `check` called in between: the stream waits as long as nothing changes."""
     found: queue.SimpleQueue[tuple[Campaign, Round | None] | GandtError | None] = queue.SimpleQueue()
@@ -210,7 +211,7 @@ def _changes(
     while True:
         check()
         try:
-            change = found.get(timeout=POLL_SECONDS)
+            change = found.get(timeout=poll_seconds)
         except queue.Empty:
             continue
         if change is None:

@@ -175,13 +175,13 @@ def describe_items(path: str) -> ItemsFile:
     )
 
 
-def iter_items(path: str, described: ItemsFile) -> Iterator[ItemSet]:
-    """The items of a file in blocks of some MiB; a vectors file without further columns has no fields.
+def iter_items(path: str, described: ItemsFile, block_bytes: int = BLOCK_BYTES) -> Iterator[ItemSet]:
+    """The items of a file in blocks of so many bytes of vectors; a vectors file without further columns has no fields.
 
     Raises:
         InvalidInput: not a vectors table, or a column that is no field.
     """
-    rows = max(1, min(MAX_ROWS, BLOCK_BYTES // (4 * max(1, described.dim))))
+    rows = max(1, min(MAX_ROWS, block_bytes // (4 * max(1, described.dim))))
     if not described.fields:
         for block in iter_vectors(path, rows):
             yield ItemSet(block)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gandt_jobcontroller.service.importing import MAX_IMAGE_BYTES, ImageImport
+from gandt_jobcontroller.service.importing import BATCH_FILES, MAX_IMAGE_BYTES, ImageImport
 from PIL import Image
 
 from gandt.adapters.local_files import LocalFiles
@@ -150,16 +150,15 @@ def test_importing_again_reads_nothing_and_duplicates_are_one_image(world: World
     assert sorted(len(image.uris) for image in images) == [0, 1, 1, 2]
 
 
-def test_an_import_that_was_cut_off_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandt_jobcontroller.service.importing.BATCH_FILES", 2)
-    for number in range(6):
+def test_an_import_that_was_cut_off_goes_on(world: World) -> None:
+    for number in range(BATCH_FILES + 4):
         world.objects.put(f"s3://photos/in/{number}.png", encoded(shade=number))
     started = world.controller.catalog.import_images(["s3://photos/in/"])
-    assert [next(started).summary.files for _ in range(2)] == [0, 2]
+    assert [next(started).summary.files for _ in range(2)] == [0, BATCH_FILES]
     started.close()  # type: ignore[attr-defined]
     world.restart()
     last, _ = read_all(world, "s3://photos/in/")
-    assert (last.summary.unchanged, last.summary.added) == (2, 4)
+    assert (last.summary.unchanged, last.summary.added) == (BATCH_FILES, 4)
 
 
 def test_nothing_there_is_an_error_and_a_missing_file_is_refused(world: World) -> None:

@@ -24,7 +24,8 @@ from gandt_labeling.store.database import Database
 
 from gandt.adapters.memory_clock import ManualClock, MemoryMeter
 from gandt.adapters.memory_objects import MemoryObjects
-from gandt.domain.errors import InvalidInput
+from gandt.domain.errors import GandtError, InvalidInput
+from gandt.ports.object_store import ObjectInfo
 
 PRE = "arn:aws:lambda:local-1:000000000000:function:gandt-pre-LabelingFunction"
 POST = "arn:aws:lambda:local-1:000000000000:function:gandt-post-LabelingFunction"
@@ -41,13 +42,25 @@ class PlainPages:
         return request.template
 
 
+class FaultyObjects(MemoryObjects):
+    """Objects whose puts raise what `fault` gives for their URI."""
+
+    fault: Callable[[str], GandtError | None] | None = None
+
+    def put(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> ObjectInfo:
+        error = self.fault(uri) if self.fault is not None else None
+        if error is not None:
+            raise error
+        return super().put(uri, data, content_type)
+
+
 @dataclass
 class Bench:
     """One service; `restart` throws everything away but the database, the objects and the clock."""
 
     path: Path
     clock: ManualClock = field(default_factory=ManualClock)
-    objects: MemoryObjects = field(default_factory=MemoryObjects)
+    objects: FaultyObjects = field(default_factory=FaultyObjects)
     meter: MemoryMeter = field(default_factory=MemoryMeter)
     limits: Limits = field(default_factory=Limits)
     handlers: dict[str, Any] = field(default_factory=dict)

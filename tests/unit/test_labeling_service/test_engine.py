@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from gandt_labeling.lambdas.function_lambdas import FunctionLambdas
+from gandt_labeling.service.engine import Engine
 from gandt_labeling.service.output import EXPIRED
-from gandt_labeling.service.parts import Limits
+from gandt_labeling.service.parts import Limits, Parts
+from gandt_labeling.store.database import Database
 
 from gandt.domain.disk import FULL, disk_trouble
 from gandt.domain.errors import BackendUnavailable, WrongState
+from tests.unit.test_labeling_service.conftest import PlainPages
 
 PRE = "arn:aws:lambda:local-1:000000000000:function:gandt-pre-LabelingFunction"
 POST = "arn:aws:lambda:local-1:000000000000:function:gandt-post-LabelingFunction"
@@ -259,41 +263,27 @@ def test_batches_fill_up_or_wait_their_time_and_the_last_does_not_wait(make_benc
     assert bench.counters("second")["HumanLabeled"] == 1
 
 
-def test_one_jobs_trouble_does_not_hold_up_another(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_jobs_trouble_does_not_hold_up_another(bench: Any) -> None:
     bench.create("sick")
     bench.create("well")
     one, two = bench.worker(), bench.worker()
     bench.leases.submit(bench.lease(one, "sick").lease_id, one, {"a": "b"})
     bench.leases.submit(bench.lease(two, "well").lease_id, two, {"a": "b"})
-    put = bench.objects.put
-
-    def flaky(uri: str, data: bytes, content_type: str = "") -> Any:
-        if "/sick/" in uri:
-            raise BackendUnavailable("the disk is away", backend="objects")
-        return put(uri, data)
-
-    monkeypatch.setattr(bench.objects, "put", flaky)
+    away = BackendUnavailable("the disk is away", backend="objects")
+    bench.objects.fault = lambda uri: away if "/sick/" in uri else None
     for _ in range(10):
         bench.engine.tick()
     assert (bench.status("sick"), bench.status("well")) == ("InProgress", "Completed")
-    monkeypatch.undo()
+    bench.objects.fault = None
     bench.run()
     assert bench.status("sick") == "Completed"
 
 
-def test_a_trouble_that_lasts_is_logged_once(
-    bench: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_trouble_that_lasts_is_logged_once(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     bench.create()
     bench.answer(bench.worker())
-    cause = ["the disk is full"]
-
-    def fail(uri: str, data: bytes, content_type: str = "") -> Any:
-        raise BackendUnavailable(cause[0], backend="objects")
-
-    monkeypatch.setattr(bench.objects, "put", fail)
     for text in ("the disk is full", "the disk is away"):
-        cause[0] = text
+        bench.objects.fault = lambda _, said=text: BackendUnavailable(said, backend="objects")
         for _ in range(5):
             bench.clock.advance(60)
             bench.engine.tick()
@@ -303,22 +293,34 @@ def test_a_trouble_that_lasts_is_logged_once(
     ]
 
 
-def test_an_engine_that_cannot_tick_says_so_once(
-    bench: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    engine = bench.engine
-    ticks = [0]
+class FullDatabase:
+    """A database that takes no write; with the fifth one the engine is stopped."""
 
-    def fail() -> float:
-        ticks[0] += 1
-        if ticks[0] == 5:
-            engine.begin_stop()
-        engine.wake()
+    engine: Engine
+    writes = 0
+
+    def write(self, _change: object) -> Any:
+        self.writes += 1
+        if self.writes == 5:
+            self.engine.begin_stop()
         raise BackendUnavailable("the database is full", backend="database")
 
-    monkeypatch.setattr(engine, "tick", fail)
-    monkeypatch.setattr("gandt_labeling.service.engine.RETRY_SECONDS", 0.0)
-    engine._run()
+
+def test_an_engine_that_cannot_tick_says_so_once(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
+    full = FullDatabase()
+    full.engine = Engine(
+        Parts(
+            cast(Database, full),
+            bench.objects,
+            FunctionLambdas({}),
+            PlainPages(),
+            bench.time,
+            bench.meter,
+            bench.limits,
+        ),
+        retry_seconds=0.0,
+    )
+    full.engine._run()
     assert [each.message for each in caplog.records] == ["the engine waits: the database is full"]
 
 
@@ -356,33 +358,23 @@ def test_levels_are_reported(bench: Any) -> None:
     assert bench.meter.value("gandt_labeling_active_workers") == 1
 
 
-def test_who_asks_about_a_job_is_told_of_the_full_disk_and_it_goes_on_with_space(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_asks_about_a_job_is_told_of_the_full_disk_and_it_goes_on_with_space(bench: Any) -> None:
     bench.create(pages=1)
     bench.answer(bench.worker())
     full = disk_trouble("/p/.gandt/objects/gandt/out", FULL, "the disk is full")
-
-    def fail(*_: Any) -> Any:
-        raise full
-
-    with monkeypatch.context() as broken:
-        broken.setattr(bench.objects, "put", fail)
-        bench.run()
-        with pytest.raises(WrongState, match="objects/gandt/out cannot be written: the disk is full"):
-            bench.jobs.describe("job-1")
+    bench.objects.fault = lambda _: full
+    bench.run()
+    with pytest.raises(WrongState, match="objects/gandt/out cannot be written: the disk is full"):
+        bench.jobs.describe("job-1")
+    bench.objects.fault = None
     bench.run()
     assert bench.status() == "Completed"
     assert len(bench.manifest()[0]["labels"]["responses"]) == 1
 
 
-def test_a_trouble_that_passes_by_itself_is_no_answer_about_a_job(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trouble_that_passes_by_itself_is_no_answer_about_a_job(bench: Any) -> None:
     bench.create(pages=1)
     bench.answer(bench.worker())
-
-    def fail(*_: Any) -> Any:
-        raise BackendUnavailable("s3 does not answer", backend="s3")
-
-    monkeypatch.setattr(bench.objects, "put", fail)
+    bench.objects.fault = lambda _: BackendUnavailable("s3 does not answer", backend="s3")
     bench.run()
     assert bench.status() == "InProgress"

@@ -29,10 +29,16 @@ _log = logging.getLogger("gandt.labeling.engine")
 
 
 class Engine:
-    """Runs the jobs. `tick` for tests and callers with their own loop, `start` for a thread of its own."""
+    """Runs the jobs. `tick` for tests and callers with their own loop, `start` for a thread of its own.
 
-    def __init__(self, parts: Parts) -> None:
+    Args:
+        parts: what its steps share.
+        retry_seconds: to wait after a store or Lambda did not answer.
+    """
+
+    def __init__(self, parts: Parts, retry_seconds: float = RETRY_SECONDS) -> None:
         self._parts = parts
+        self._retry_seconds = retry_seconds
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -85,7 +91,7 @@ class Engine:
         self._troubles = troubles
         self._report_levels()
         if troubles:
-            return RETRY_SECONDS
+            return self._retry_seconds
         return 0.0 if changed else self._seconds_to_next()
 
     def _advance(self, job: Job) -> bool:
@@ -111,7 +117,7 @@ class Engine:
                 if str(self._troubles.get("")) != str(error):
                     _log.error("the engine waits: %s", error, extra={"reason": error.reason})
                 self._troubles = {**self._troubles, "": error}
-                wait = RETRY_SECONDS
+                wait = self._retry_seconds
             except Exception:  # noqa: BLE001 - logged with its trace; the jobs of other people go on
                 _log.exception("the engine met a bug; it goes on with the next tick")
                 wait = IDLE_SECONDS
@@ -136,7 +142,7 @@ class Engine:
         # An expiry that a live lease holds up lies in the past: never spin on it.
         waits = [max(moment - now, 0.25) for moment in found if moment is not None]
         if starting:
-            waits.append(RETRY_SECONDS)
+            waits.append(self._retry_seconds)
         return min([*waits, IDLE_SECONDS])
 
     def _report_levels(self) -> None:
