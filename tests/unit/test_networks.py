@@ -19,6 +19,7 @@ from gandt.adapters.engine_choice import Machine
 from gandt.adapters.memory_objects import MemoryObjects
 from gandt.adapters.model_spec import ModelSpec
 from gandt.adapters.networks import export_network, load_network
+from gandt.cli.main import main
 from gandt.domain.embedding import Views
 from gandt.domain.errors import GandtError
 
@@ -151,3 +152,20 @@ def test_scales_and_projection_have_their_own_space(spec: ModelSpec) -> None:
         assert model.info.dim == (project or plain.info.dim)
         ids.add(model.info.model_id)
     assert len(ids) == 4
+
+
+def test_the_command_exports_what_it_was_told(
+    spec: ModelSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["model", "export", "--model", NAME, "--weights", spec.weights, "-o", "out/tiny.xml"]) == 0
+    assert f"{NAME} is in out/tiny.xml and tiny.bin" in capsys.readouterr().err
+    model = load_network(ModelSpec("", "out/tiny.xml", torch_threads=1), MemoryObjects(), LIMITS, PLAIN)
+    assert model.info.name == NAME
+    for arguments, reason in (
+        (["--model", NAME, "--weights", spec.weights], "USAGE"),
+        (["-o", "hog.xml"], "MODEL_NOT_NAMED"),
+        (["--model", NAME, "-o", "none.xml"], "NO_WEIGHTS"),
+    ):
+        assert main(["model", "export", *arguments]) == 2
+        assert reason in capsys.readouterr().err
