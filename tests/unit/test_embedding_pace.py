@@ -33,16 +33,16 @@ def test_a_device_with_constant_pace_is_foretold_exactly() -> None:
         pace.note(8, 0.8)
         pace.note(1, 0.1)
     assert pace.seconds(0, 1) == 0.1
-    assert pace.seconds(8, 1) == 1.6  # later arrivals may join it
-    assert pace.seconds(80, 8) == 0.8 * 11
+    assert pace.seconds(8, 1) == 0.8 * 3  # two batches, for later arrivals may join it, and one to spare
+    assert pace.seconds(80, 8) == 0.8 * 12
 
 
 def test_sizes_never_measured_are_taken_from_the_nearest_known() -> None:
     pace = Pace(64)
     pace.note(1, 0.005)
-    assert pace.seconds(64, 64) == 2 * 64 * 0.005  # at most proportional
+    assert pace.seconds(64, 64) == 3 * 64 * 0.005  # at most proportional
     pace.note(64, 0.01)
-    assert pace.seconds(64, 64) == 0.02
+    assert pace.seconds(64, 64) == 0.03
     assert pace.seconds(0, 16) == 0.01  # a smaller one takes no longer
 
 
@@ -50,10 +50,10 @@ def test_one_stall_is_forgotten_soon() -> None:
     pace = Pace(8)
     pace.note(8, 1.0)
     pace.note(8, 3600.0)
-    assert pace.seconds(0, 8) < 2
-    for _ in range(20):
+    assert pace.seconds(0, 8) == 2.0
+    for _ in range(30):
         pace.note(8, 1.0)
-    assert pace.seconds(0, 8) < 1.01
+    assert pace.seconds(0, 8) < 1.05
 
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0.001, 10)), min_size=1), st.integers(0, 500))

@@ -372,11 +372,11 @@ def test_identical_images_under_way_are_computed_once() -> None:
     with running(model, meter, cache=0) as pipeline:
         urgent = submit(pipeline, [1, 1, 2, 1])
         assert model.entered.wait(WAIT)
-        bulk = stream(pipeline, [1, 2])
-        decoded(meter, 2)
+        bulk = stream(pipeline, [1, 2, 3])
+        decoded(meter, 3)  # of one decode thread: all before it are through
         model.gate.set()
-        results = urgent.wait(4) + bulk.wait(2)
-    assert sum(model.batches) == 2
+        results = urgent.wait(4) + bulk.wait(3)[:2]
+    assert sum(model.batches) == 3
     assert [result.cached for result in results] == [False, True, False, True, True, True]
     for result in results:
         np.testing.assert_array_equal(result.vector, results[2 if result.image_id == "2" else 0].vector)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-_NEW_SHARE = 0.25  # of a measurement in the running mean: a change of pace is seen within about eight batches
+# A measurement's share in the running mean. Slower ones count more: calls admitted in hope are computed for nobody.
+_SLOWER_SHARE, _FASTER_SHARE = 0.5, 0.1
 _OUTLIER = 3.0  # one stall (a paused machine) counts for no more than this many times the mean
 
 
@@ -20,7 +21,7 @@ class Pace:
         >>> pace = Pace(max_batch=8)
         >>> pace.note(8, 0.4)
         >>> round(pace.seconds(ahead=16, images=8), 2)
-        1.2
+        1.6
     """
 
     def __init__(self, max_batch: int) -> None:
@@ -34,16 +35,18 @@ class Pace:
         if mean is None:
             self._means[size] = seconds
         else:
-            self._means[size] = mean + _NEW_SHARE * (min(seconds, _OUTLIER * mean) - mean)
+            share = _SLOWER_SHARE if seconds > mean else _FASTER_SHARE
+            self._means[size] = mean + share * (min(seconds, _OUTLIER * mean) - mean)
 
     def seconds(self, ahead: int, images: int) -> float:
         """Until `images` more are done behind `ahead`; 0 as long as nothing was measured.
 
-        Later arrivals may fill the last batch up, so it counts as a full one once the queue is longer than a batch.
+        Once the queue is longer than a batch, later arrivals may fill the last one up, so it counts as full, and one
+        batch more stands for what nobody foresees.
         """
         total = ahead + images
         if total > self._max_batch:
-            return -(-total // self._max_batch) * self._batch(self._max_batch)
+            return (1 - (-total // self._max_batch)) * self._batch(self._max_batch)
         return (self._batch(ahead) if ahead else 0.0) + self._batch(images)
 
     def _batch(self, images: int) -> float:
