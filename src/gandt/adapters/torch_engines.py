@@ -127,6 +127,9 @@ class CudaEngine:
         self._slots: dict[tuple[int, ...], _Slot] = {}
         self._stream = torch.cuda.Stream(self._device) if self._on_gpu else None  # type: ignore[no-untyped-call]
 
+        # One pool for all graphs: they never run at once, and features are copied out before the next one runs.
+        self._pool: Any = torch.cuda.graph_pool_handle() if self._on_gpu else None
+
     def run(self, pixels: NDArray[np.uint8]) -> Rows:
         """See `EmbeddingEngine.run`."""
         with torch.inference_mode(), torch.cuda.stream(self._stream), _memory_told():
@@ -166,7 +169,7 @@ class CudaEngine:
         graph = torch.cuda.CUDAGraph()
         try:
             # Decode threads may use the device as well; only this thread's calls are recorded.
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 features = self._network(pixels)
         except torch.OutOfMemoryError:
             raise
