@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What happens around every RPC: count it, translate its errors, ask for the token, watch the time.
 
-One interceptor does it all, and wraps each method once: a chain would wrap each call again. Order within a call: counting is outermost, then the translation of errors,
-then the refusals, so that these are translated and counted like everything else.
+One interceptor does it all, and wraps each method once: a chain would wrap each call again. Order within a call:
+counting is outermost, then the translation of errors, then the refusals, so that these are translated and counted like
+everything else.
 """
 
 from __future__ import annotations
