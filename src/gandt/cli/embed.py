@@ -45,7 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a list of images: a path or s3:// URI a line (- is stdin), or a table with a column image or uri",
     )
-    parser.add_argument("--model", metavar="NAME", help="a torchvision classification model, or hog (the default)")
+    parser.add_argument(
+        "--model", metavar="NAME", help="a torchvision model, timm:NAME, open_clip:NAME/PRETRAINED or hog (default)"
+    )
     parser.add_argument(
         "--weights", metavar="FILE", help="its weights: a file, s3://bucket/key, or DEFAULT for torchvision's download"
     )
