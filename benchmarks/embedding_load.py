@@ -5,7 +5,7 @@
 
 Unary calls of one 640x480 JPEG each, mobilenet_v2 in float32 on one thread, batches of at most 8, no cache. Capacity is
 what 24 callers in a closed loop get. It is measured before and after both loads of a round, and a round's latencies
-are divided by its own time of a full batch, for a shared machine changes its pace. Arrivals are Poisson with a fixed seed;
+are divided by its own time of a full batch, for a shared machine changes its pace. Arrivals are Poisson, seeded;
 latency counts from the moment a call was due, whether or not the client was late; a refusal's from its sending.
 """
 

@@ -102,6 +102,7 @@ class Pipeline:
         size = _size(image)
         self._admission.enter_when_free(size, deadline)
         self._start(Item(image, sequence, deadline, sink, False, size, self._clock.monotonic()))
+        self._show_level()
 
     def close(self) -> None:
         """Ends the threads; what has not begun fails with BackendUnavailable."""

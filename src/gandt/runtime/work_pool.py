@@ -21,6 +21,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+import grpc.aio
+
 from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, Overloaded
 from gandt.ports.clock import Deadline
 
@@ -220,7 +222,7 @@ class WorkPool:
             while not call.is_gone:
                 try:
                     message = asyncio.run_coroutine_threadsafe(next_message(), loop).result()
-                except concurrent.futures.CancelledError:
+                except (concurrent.futures.CancelledError, grpc.aio.AbortError):  # the latter: we ended the call
                     call.leave()
                     break
                 if message is _END:
