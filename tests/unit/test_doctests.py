@@ -12,6 +12,7 @@ import pytest
 import gandt.domain
 
 MODULES = [info.name for info in pkgutil.walk_packages(gandt.domain.__path__, "gandt.domain.")]
+MODULES += ["gandt.tables.paths"]
 
 
 @pytest.mark.parametrize("name", MODULES)

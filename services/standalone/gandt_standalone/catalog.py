@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gandt.domain.errors import InvalidInput, WrongState
+from gandt.domain.nearest_name import nearest_name
 from gandt.runtime.application import Application
-from gandt.runtime.config_files import nearest
 from gandt.runtime.peers import Peers
 from gandt.runtime.service_settings import ServerSettings
 
@@ -47,7 +47,7 @@ def load(name: str) -> Service:
     """
     if name not in NAMES:
         raise InvalidInput(
-            f"there is no service {name!r}", field="name", reason="UNKNOWN_SERVICE", fix=nearest(name, NAMES)
+            f"there is no service {name!r}", field="name", reason="UNKNOWN_SERVICE", fix=nearest_name(name, NAMES)
         )
     try:
         settings = importlib.import_module(f"gandt_{name}.settings").Settings

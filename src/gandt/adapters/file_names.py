@@ -8,7 +8,6 @@ mounted photo folder the names stand as they are.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -46,15 +45,6 @@ def key_of(path: Path, mounted: bool) -> str | None:
         return text
     key = "/".join("" if part == _EMPTY else unquote(part) for part in text.split("/"))
     return key if encoded(key) == text else None
-
-
-def shown(path: Path) -> str:
-    r"""A path for people and messages: bytes that are not UTF-8 as `\xff`.
-
-    >>> shown(Path("a\udcff.jpg")).encode()
-    b'a\\xff.jpg'
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _encoded_part(part: str) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from gandt.tables.paths import is_inside
+
 
 class Odd(Enum):
     """What else than a file may stand in a folder."""
@@ -46,7 +48,7 @@ def walk(folder: Path, start: Path) -> Iterator[Seen]:
         yield from _refused(refused, folder)
         for name in folders:
             path = os.path.join(place, name)  # noqa: PTH118  # os.path.islink, unlike pathlib, raises nothing
-            if os.path.islink(path) and not _is_inside(Path(path), folder):  # noqa: PTH114
+            if os.path.islink(path) and not is_inside(Path(path), folder):  # noqa: PTH114
                 yield Seen(Path(path).relative_to(folder), error=Odd.LINK_OUT)
         for name in files:
             seen = _look(Path(place, name), folder)
@@ -71,17 +73,10 @@ def _look(path: Path, folder: Path) -> Seen | None:
                 facts = path.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return Seen(name, error=Odd.BROKEN_LINK)
-            if not _is_inside(path, folder):
+            if not is_inside(path, folder):
                 return Seen(name, error=Odd.LINK_OUT)
     except FileNotFoundError:  # deleted since it was listed
         return None
     except OSError as error:
         return Seen(name, error=Odd.BROKEN_LINK if error.errno == errno.ELOOP else error)
     return Seen(name, facts) if stat.S_ISREG(facts.st_mode) else Seen(name, error=Odd.NO_FILE)
-
-
-def _is_inside(path: Path, folder: Path) -> bool:
-    try:
-        return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a loop of links
-        return False

@@ -24,9 +24,11 @@ from pathlib import Path
 
 from gandt.adapters import file_names
 from gandt.adapters.folder_walk import Odd, walk
+from gandt.adapters.fsync import sync
 from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, NotFound, PermissionDenied, WrongState
 from gandt.domain.images import join_uri, split_uri
 from gandt.ports.object_store import ObjectInfo, SkippedObject
+from gandt.tables.paths import shown
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _TRIES = 20
@@ -99,18 +101,18 @@ class LocalFiles:
         found = []
         for seen in walk(folder, start):
             key = file_names.key_of(seen.path, mounted)
-            shown = (file_names.shown(seen.path) if key is None else key) if seen.path.parts else ""
-            hides = isinstance(seen.error, OSError) and (not shown or prefix.startswith(f"{shown}/"))
-            if not hides and not f"{shown}/".startswith(prefix):
+            place = (shown(seen.path) if key is None else key) if seen.path.parts else ""
+            hides = isinstance(seen.error, OSError) and (not place or prefix.startswith(f"{place}/"))
+            if not hides and not f"{place}/".startswith(prefix):
                 continue
             if seen.error is not None:
                 if skipped is not None:
-                    skipped(SkippedObject(join_uri(bucket, shown), _unlistable(seen.error, folder / seen.path)))
+                    skipped(SkippedObject(join_uri(bucket, place), _unlistable(seen.error, folder / seen.path)))
                 elif isinstance(seen.error, OSError):
                     raise _translated(seen.error, folder / seen.path) from seen.error
             elif key is None:
                 if skipped is not None:
-                    skipped(SkippedObject(join_uri(bucket, shown), _nameless(folder / seen.path)))
+                    skipped(SkippedObject(join_uri(bucket, place), _nameless(folder / seen.path)))
             elif seen.stat is not None and key.startswith(prefix):
                 found.append(_info(join_uri(bucket, key), seen.stat))
         return iter(sorted(found, key=lambda info: info.uri.encode()))
@@ -253,11 +255,7 @@ def _rename(temporary: Path, folder: Path, path: Path) -> None:
                 raise
     for place in {path.parent, *(parent.parent for parent in made)}:
         if place.is_relative_to(folder.parent):
-            descriptor = os.open(place, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(place)
 
 
 def _info(uri: str, stat: os.stat_result) -> ObjectInfo:
@@ -267,7 +265,7 @@ def _info(uri: str, stat: os.stat_result) -> ObjectInfo:
 
 def _unlistable(error: OSError | Odd, path: Path) -> GandtError:
     """Why a file or folder of a listing is left out."""
-    where = file_names.shown(path)
+    where = shown(path)
     if error is Odd.BROKEN_LINK:
         return NotFound(
             f"{where} is a link that leads nowhere",
@@ -293,7 +291,7 @@ def _unlistable(error: OSError | Odd, path: Path) -> GandtError:
 
 
 def _nameless(path: Path) -> GandtError:
-    where = file_names.shown(path)
+    where = shown(path)
     return InvalidInput(
         f"the name of {where} cannot be a key: it is not UTF-8, or not written as this store writes names",
         field="uri",

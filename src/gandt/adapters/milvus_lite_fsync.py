@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gandt.adapters.fsync import sync as sync
 from gandt.domain.errors import BackendUnavailable
 
 _folders: set[str] = set()
@@ -37,15 +38,6 @@ def sync_file(path: Path) -> None:
     """A file's content to the disk, and its name."""
     sync(path)
     sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """The content of a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _chosen(path: str) -> bool:

@@ -13,9 +13,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from gandt.adapters.fsync import sync
+
 BEGIN, UPSERT, DELETE = 1, 2, 3
 MAGIC = b"gtr1"
 RECORD = struct.Struct("<4sIQQQQ")  # magic, kind, generation, the generation before, bytes of JSON, of vectors
+sync_folder = sync
 CRC = struct.Struct("<I")
 
 
@@ -77,12 +80,4 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)

@@ -14,6 +14,7 @@ from gandt.cli import exit_codes
 from gandt.cli.configuration import ALL_IN_ONE, KEYS, SECRETS, SERVICES
 from gandt.cli.context import Context
 from gandt.domain.errors import InvalidInput
+from gandt.domain.nearest_name import nearest_name
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     known = [*KEYS, *SERVICES, ALL_IN_ONE]
     if args.section and args.section not in known:
         raise InvalidInput(
-            f"there is no section {args.section!r}", reason="UNKNOWN_SETTING", fix=f"known are {', '.join(known)}"
+            f"there is no section {args.section!r}", reason="UNKNOWN_SETTING", fix=nearest_name(args.section, known)
         )
     rows = [row for section in known if args.section in (None, section) for row in _rows(section, ctx)]
     ctx.out.table(("setting", "value", "from"), [row[:3] for row in rows])

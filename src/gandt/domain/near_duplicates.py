@@ -14,7 +14,7 @@ from gandt.domain.duplicate_groups import group_of, joined
 from gandt.domain.errors import InvalidInput
 from gandt.domain.fields import FieldValue, check_field_name
 from gandt.domain.progress import Progress
-from gandt.domain.search import unit_rows
+from gandt.domain.search import rounding_error, unit_rows
 from gandt.domain.search_records import DuplicateKeep, DuplicateMode, DuplicatePair, DuplicateReport
 from gandt.domain.vectors import VectorSet
 
@@ -244,7 +244,7 @@ def _compared(
         none = np.zeros(0, np.int64)
         for top in steps:
             upper = _unit_block(view, top, min(top + UPPER_BLOCKS * block_rows, rows))
-            slack = _slack(upper.shape[1])
+            slack = rounding_error(upper.shape[1])
             for start in range(top, rows, block_rows):
                 done += 1
                 progress = Progress(STAGE, done, total)
@@ -262,11 +262,6 @@ def _compared(
                 yield Candidates(progress, i[ahead] + top, j[ahead] + start, sure[ahead])
 
     return find
-
-
-def _slack(dim: int) -> float:
-    """Bound of the error of a product of two float32 unit vectors."""
-    return 1e-6 + 8 * float(np.sqrt(dim)) * 2.0**-24
 
 
 def _unit_block(view: MatrixView, start: int, end: int) -> NDArray[np.float32]:

@@ -248,7 +248,7 @@ def _ranked(
     for scores, drop in zip(table.scores, excluded, strict=True):
         if len(drop):
             scores[drop if rows is None else np.flatnonzero(np.isin(rows, drop))] = -np.inf
-    found = table.best(k, _rounding_error(units.shape[1]) if combine is None else 1e-9)
+    found = table.best(k, rounding_error(units.shape[1]) if combine is None else 1e-9)
     return [
         _finished(
             corpus,
@@ -299,7 +299,7 @@ def _product(queries: NDArray[np.float32], matrix: NDArray[np.float32], out: NDA
         out[:, start : start + step] = (matrix[start : start + step] @ turned).T
 
 
-def _rounding_error(dim: int) -> float:
+def rounding_error(dim: int) -> float:
     """More than a float32 product of two unit vectors is off by (errors add up like a random walk)."""
     return 1e-6 + 8 * float(np.sqrt(dim)) * 2.0**-24
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gandt.domain.errors import InvalidInput
+from gandt.domain.nearest_name import nearest_name
 
 
 def user_config(environment: Mapping[str, str] | None = None) -> Path:
@@ -37,12 +37,6 @@ def read_config(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What to do about a name that nobody knows: the nearest known one, or all of them."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-
-
 def unknown_setting(what: str, name: str, known: Iterable[str], where: str) -> InvalidInput:
     """The error for a section or key that nobody reads.
 
@@ -50,4 +44,6 @@ def unknown_setting(what: str, name: str, known: Iterable[str], where: str) -> I
         what: as in `key project.clases`.
         where: the file, or the environment.
     """
-    return InvalidInput(f"{where}: there is no {what}", field=name, reason="UNKNOWN_SETTING", fix=nearest(name, known))
+    return InvalidInput(
+        f"{where}: there is no {what}", field=name, reason="UNKNOWN_SETTING", fix=nearest_name(name, known)
+    )

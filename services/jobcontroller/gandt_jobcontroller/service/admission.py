@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from gandt.domain.catalog import KnownLabel, LabelKind
 from gandt.domain.datasets import LabelSpace
 from gandt.domain.errors import InvalidInput
 from gandt.domain.labeling.campaigns import CampaignSpec, check_budget
+from gandt.domain.nearest_name import nearest_name
 from gandt_jobcontroller.service.launching import check_page
 from gandt_jobcontroller.service.naming import check_space
 from gandt_jobcontroller.service.parts import Parts
@@ -79,13 +79,7 @@ def _check_offered(name: str, offered: Iterable[str], field: str, what: str, rea
     names = sorted({AUTO, *offered})
     if name in names:
         return
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    raise InvalidInput(
-        f"there is no {what} {name[:60]!r}",
-        field=field,
-        reason=reason,
-        fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}",
-    )
+    raise InvalidInput(f"there is no {what} {name[:60]!r}", field=field, reason=reason, fix=nearest_name(name, names))
 
 
 def unused(known: Sequence[KnownLabel], space: LabelSpace, kind: LabelKind) -> str:

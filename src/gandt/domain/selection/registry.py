@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from gandt.domain.errors import InvalidInput
+from gandt.domain.nearest_name import nearest_name
 from gandt.domain.selection.auto import Auto
 from gandt.domain.selection.balance import Balance
 from gandt.domain.selection.compat_choice import CompatChoice
@@ -47,12 +47,11 @@ def strategy_named(name: str) -> Strategy:
     offered = strategies()
     if (name or AUTO) in offered:
         return offered[name or AUTO]
-    near = difflib.get_close_matches(name, offered, n=1)
     raise InvalidInput(
         f"there is no strategy {name!r}",
         field="strategy",
         reason="UNKNOWN_STRATEGY",
-        fix=f"did you mean {near[0]}?" if near else f"use one of {', '.join(offered)}",
+        fix=nearest_name(name, offered),
     )
 
 
