@@ -63,6 +63,8 @@ class LocalEmbeddingJobs:
         store: keeps progress and the catalog's flags.
         embedder, vectors: the services.
         publish: called with a job whose images are all dealt with, before it is told to have completed.
+        block_images, page_images: stored at once, and read from the catalog at once.
+        max_disk_tries: on a full disk, without any progress in between.
     """
 
     def __init__(
@@ -71,11 +73,18 @@ class LocalEmbeddingJobs:
         embedder: EmbedsImages,
         vectors: StoresVectors,
         publish: Callable[[EmbeddingJob], None],
+        *,
+        block_images: int = BLOCK_IMAGES,
+        page_images: int = PAGE_IMAGES,
+        max_disk_tries: int = MAX_DISK_TRIES,
     ) -> None:
         self._store = store
         self._embedder = embedder
         self._vectors = vectors
         self._publish = publish
+        self._block_images = block_images
+        self._page_images = page_images
+        self._max_disk_tries = max_disk_tries
         self._threads: dict[str, threading.Thread] = {}
         self._unsaid: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -142,7 +151,7 @@ class LocalEmbeddingJobs:
                 if not on_disk and not isinstance(error, BackendUnavailable | Overloaded | DeadlineExceeded):
                     raise
                 tries = 1 if progress.images > before else tries + 1
-                if tries >= (MAX_DISK_TRIES if on_disk else MAX_TRIES):
+                if tries >= (self._max_disk_tries if on_disk else MAX_TRIES):
                     raise
                 _log.info("embedding job %s waits: %s", job.embedding_job_id, error)
                 self._ending.wait(min(30.0, 0.5 * 2.0**tries))
@@ -156,7 +165,7 @@ class LocalEmbeddingJobs:
                 if self._ending.is_set():
                     return
                 block.append(result)
-                if len(block) >= BLOCK_IMAGES:
+                if len(block) >= self._block_images:
                     self._finish(job, block, progress)
                     block = []
             if block:
@@ -168,7 +177,7 @@ class LocalEmbeddingJobs:
 
     def _missing(self, job: EmbeddingJob, progress: _Progress) -> Iterator[ImageInput]:
         after = ""
-        while page := self._store.unembedded(job.collection, after, PAGE_IMAGES):
+        while page := self._store.unembedded(job.collection, after, self._page_images):
             for image in page:
                 if image.image_id not in progress.refused:
                     progress.uris[image.image_id] = image.uri

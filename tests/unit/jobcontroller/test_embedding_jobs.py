@@ -6,11 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gandt.adapters import local_embedding_jobs
 from gandt.adapters.local_embedding_jobs import LocalEmbeddingJobs
 from gandt.adapters.sql_jobs import SqlJobs
 from gandt.domain.catalog import CatalogFile, CatalogImage, EmbeddingJob, EmbeddingState
@@ -66,10 +66,13 @@ class Vectors:
         return [(i, InvalidInput("zero", reason="BAD_VECTOR")) for i in block.ids if i in self.refuses]
 
 
+def jobs_of(*parts: Any) -> LocalEmbeddingJobs:
+    """Jobs in small blocks and pages; one try on a full disk."""
+    return LocalEmbeddingJobs(*parts, block_images=4, page_images=6, max_disk_tries=1)
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlJobs]:
-    monkeypatch.setattr(local_embedding_jobs, "BLOCK_IMAGES", 4)
-    monkeypatch.setattr(local_embedding_jobs, "PAGE_IMAGES", 6)
+def store(tmp_path: Path) -> Iterator[SqlJobs]:
     made = SqlJobs(f"sqlite:///{tmp_path / 'controller.db'}")
     ids = [f"i{n:02d}" for n in range(COUNT)]
     made.record_files(
@@ -82,7 +85,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlJobs]:
 
 def test_everything_is_embedded_once(store: SqlJobs) -> None:
     embedder, vectors = Embedder(), Vectors()
-    jobs = LocalEmbeddingJobs(store, embedder, vectors, print)
+    jobs = jobs_of(store, embedder, vectors, print)
     jobs.start("e1")
     jobs.start("e1")
     deadline = time.monotonic() + 30
@@ -98,7 +101,7 @@ def test_everything_is_embedded_once(store: SqlJobs) -> None:
 def test_bad_images_fail_alone_with_their_reason(store: SqlJobs) -> None:
     vectors = Vectors()
     vectors.refuses = {"i03"}
-    LocalEmbeddingJobs(store, Embedder(["i01", "i19"]), vectors, print).run("e1")
+    jobs_of(store, Embedder(["i01", "i19"]), vectors, print).run("e1")
     done = store.get_embedding_job("e1")
     assert (done.state, done.embedded, done.failed) == (EmbeddingState.COMPLETED, COUNT - 3, 3)
     assert done.message == "3 images could not be embedded"
@@ -113,7 +116,7 @@ def test_bad_images_fail_alone_with_their_reason(store: SqlJobs) -> None:
 def test_trouble_that_passes_is_waited_for(store: SqlJobs) -> None:
     embedder, vectors = Embedder(), Vectors()
     embedder.cut_after = 10
-    LocalEmbeddingJobs(store, embedder, vectors, print).run("e1")
+    jobs_of(store, embedder, vectors, print).run("e1")
     assert store.get_embedding_job("e1").embedded == COUNT
     assert len(vectors.ids) == COUNT
     assert len(embedder.asked) == COUNT + 2  # the block that was cut off is asked for again
@@ -123,7 +126,7 @@ def test_trouble_that_stays_fails_the_job_and_the_next_goes_on(store: SqlJobs) -
     vectors = Vectors()
     vectors.fault = WrongState("the collection has another model", reason="MODEL_MISMATCH")
     published: list[str] = []
-    jobs = LocalEmbeddingJobs(store, Embedder(), vectors, lambda job: published.append(job.embedding_job_id))
+    jobs = jobs_of(store, Embedder(), vectors, lambda job: published.append(job.embedding_job_id))
     jobs.run("e1")
     failed = store.get_embedding_job("e1")
     assert (failed.state, failed.message) == (EmbeddingState.FAILED, "the collection has another model")
@@ -136,7 +139,7 @@ def test_trouble_that_stays_fails_the_job_and_the_next_goes_on(store: SqlJobs) -
 
 def test_a_job_that_is_cut_off_publishes_nothing(store: SqlJobs) -> None:
     published: list[str] = []
-    jobs = LocalEmbeddingJobs(store, Embedder(), Vectors(), lambda job: published.append(job.embedding_job_id))
+    jobs = jobs_of(store, Embedder(), Vectors(), lambda job: published.append(job.embedding_job_id))
     jobs.close()
     jobs.run("e1")
     assert published == []
@@ -151,7 +154,7 @@ def test_publishing_waits_for_a_vector_store_that_is_gone_for_a_moment(store: Sq
         if len(states) == 1:
             raise BackendUnavailable("the vector store is gone")
 
-    LocalEmbeddingJobs(store, Embedder(), Vectors(), publish).run("e1")
+    jobs_of(store, Embedder(), Vectors(), publish).run("e1")
     assert states == [EmbeddingState.RUNNING, EmbeddingState.RUNNING]
     assert store.get_embedding_job("e1").state is EmbeddingState.COMPLETED
 
@@ -159,13 +162,10 @@ def test_publishing_waits_for_a_vector_store_that_is_gone_for_a_moment(store: Sq
 FULL_DISK = disk_trouble("the folder /p/.gandt/vectors", FULL, "the disk is full")
 
 
-def test_a_full_vector_store_fails_the_job_and_the_next_goes_on(
-    store: SqlJobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local_embedding_jobs, "MAX_DISK_TRIES", 1)
+def test_a_full_vector_store_fails_the_job_and_the_next_goes_on(store: SqlJobs) -> None:
     vectors = Vectors()
     vectors.fault = FULL_DISK
-    jobs = LocalEmbeddingJobs(store, Embedder(), vectors, lambda _: None)
+    jobs = jobs_of(store, Embedder(), vectors, lambda _: None)
     jobs.run("e1")
     failed = store.get_embedding_job("e1")
     assert (failed.state, failed.message) == (EmbeddingState.FAILED, str(FULL_DISK))
@@ -189,13 +189,12 @@ class FillingVectors(Vectors):
         raise FULL_DISK
 
 
-def test_a_failure_that_cannot_be_stored_is_told_from_memory(store: SqlJobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_embedding_jobs, "MAX_DISK_TRIES", 1)
-    jobs = LocalEmbeddingJobs(store, Embedder(), FillingVectors(store), lambda _: None)
+def test_a_failure_that_cannot_be_stored_is_told_from_memory(store: SqlJobs) -> None:
+    jobs = jobs_of(store, Embedder(), FillingVectors(store), lambda _: None)
     jobs.run("e1")
     assert store.get_embedding_job("e1").state is EmbeddingState.RUNNING
     assert jobs.unsaid_failure("e1") == str(FULL_DISK)
     with store.read() as connection:
         connection.exec_driver_sql("PRAGMA query_only=OFF")
-    LocalEmbeddingJobs(store, Embedder(), Vectors(), lambda _: None).run("e1")  # as when the controller starts again
+    jobs_of(store, Embedder(), Vectors(), lambda _: None).run("e1")  # as when the controller starts again
     assert store.get_embedding_job("e1").embedded == COUNT
