@@ -22,7 +22,7 @@ from gandt.domain.aggregation.methods import METHODS, choose
 from gandt.domain.aggregation.model import FitOptions
 from gandt.domain.aggregation.votes import NO_GOLD, Votes
 
-OURS = ("majority", "wawa", "one-coin", "dawid-skene", "hierarchical", "auto")
+OURS = ("majority", "wawa", "one-coin", "dawid-skene", "hierarchical", "blend", "auto")
 PEERS = ("MajorityVote", "Wawa", "ZeroBasedSkill", "OneCoinDawidSkene", "DawidSkene")
 
 

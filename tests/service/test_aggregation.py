@@ -173,7 +173,7 @@ def test_methods_come_in_pages(client: AggregationClient, endpoint: str) -> None
         page = stub.ListMethods(pb.ListMethodsRequest(page_size=2), timeout=20)
         assert [m.name for m in page.methods] == ["agreement", "auto"]
         rest = stub.ListMethods(pb.ListMethodsRequest(page_token=page.next_page_token), timeout=20)
-        assert rest.methods[0].name == "dawid-skene"
+        assert rest.methods[0].name == "blend"
         assert not rest.next_page_token
 
 

@@ -147,7 +147,7 @@ def test_auto_says_why() -> None:
     rows, _ = crowd(60, 3, 3, 1)
     assert run(rows).summary.method == "one-coin"  # three pages a worker
     long, _ = crowd(600, 3, 3, 1)
-    assert run(long).summary.method == "hierarchical"
+    assert run(long).summary.method == "blend"
     many, _ = crowd(60, 30, 3, 1)
     assert run(many).summary.method == "one-coin"
     assert run(rows, multi_label=True).summary.method == "two-coin"

@@ -16,7 +16,7 @@ from gandt.domain.aggregation.records import AggregateSpec
 from gandt.domain.errors import WrongState
 from tests.unit.aggregation.builders import Row, items, run, table
 
-METHODS = ["majority", "agreement", "wawa", "one-coin", "dawid-skene", "hierarchical"]
+METHODS = ["majority", "agreement", "wawa", "one-coin", "dawid-skene", "hierarchical", "blend"]
 
 rows_of = st.lists(
     st.tuples(

@@ -103,6 +103,23 @@ def test_the_plan_keeps_to_the_budget_and_the_most_answers() -> None:
     assert not plan_answers(result, replace(spec, max_answers=3)).images
     with pytest.raises(InvalidInput):
         PlanSpec(min_answers=5, max_answers=2)
+    with pytest.raises(InvalidInput):
+        PlanSpec(explore_share=1.5)
+
+
+def test_a_share_of_sure_images_is_explored_and_stays_the_same() -> None:
+    rows = [(f"i{n:03d}", f"w{w}", "ab"[n % 2]) for n in range(400) for w in range(3)]
+    spec = PlanSpec(target_confidence=0.9, max_answers=7, explore_share=0.1)
+    known = {"i000": ["a"]}
+    plan = plan_answers(run(rows, known), spec)
+    names = {image.image_id for image in plan.images}
+    assert 20 <= len(names) <= 60  # 40 are expected
+    assert {image.answers_needed for image in plan.images} == {4}
+    assert all("explored" in image.reason for image in plan.images)
+    assert names == {image.image_id for image in plan_answers(run(rows[::-1], known), spec).images}
+    wider = {image.image_id for image in plan_answers(run(rows, known), replace(spec, explore_share=1.0)).images}
+    assert wider == {f"i{n:03d}" for n in range(1, 400)}  # gold is never asked
+    assert not plan_answers(run(rows, known), replace(spec, explore_share=0.0)).images
 
 
 def test_the_state_brings_back_answers_gold_and_posteriors() -> None:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-import numpy as np
-
+from gandt.domain.aggregation.blend import fit_blend, typical_votes
 from gandt.domain.aggregation.dawid_skene import fit_dawid_skene
 from gandt.domain.aggregation.hierarchical import fit_hierarchical
 from gandt.domain.aggregation.majority import fit_majority
@@ -68,6 +67,13 @@ METHODS: dict[str, Method] = {
             fit_majority,
             by_share=True,
             filters=True,
+        ),
+        _method(
+            "blend",
+            "One-coin and hierarchical together, by answers a worker; for several labels it is two-coin.",
+            "C. Genest and J. Zidek 1986",
+            fit_blend,
+            fit_two_coin,
         ),
         _method(
             "dawid-skene",
@@ -151,10 +157,9 @@ def choose(votes: Votes | SetVotes) -> tuple[str, str]:
         return "majority", "no image has two answers or a known label, so nothing can be learned about workers"
     if isinstance(votes, SetVotes):
         return "two-coin", "images carry several labels: each label gets a hit and a correct-rejection rate a worker"
-    given = np.bincount(votes.worker, minlength=votes.workers)
-    typical = float(np.median(given[votes.worker]))  # votes of the worker who gave the median vote
+    typical = typical_votes(votes)
     told = f"{votes.classes} classes with {typical:g} answers from a typical worker"
     few = max(FEW_VOTES, FEW_VOTES_A_CLASS * votes.classes)
     if typical < few and sizes[sizes > 0].mean() < FEW_VOTES_AN_IMAGE:
         return "one-coin", f"{told}: too few for confusion matrices"
-    return "hierarchical", f"{told}: confusion matrices that lean on the crowd's"
+    return "blend", f"{told}: one accuracy and a confusion matrix a worker, weighed by answers"

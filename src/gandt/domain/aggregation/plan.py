@@ -6,6 +6,7 @@ The estimate trusts the fitted model: crowds that are wrong together look certai
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ class Plan:
 def plan_answers(result: Aggregation, spec: PlanSpec) -> Plan:
     """Plans the next answers.
 
-    An image is asked again while it has fewer than `min_answers`, or less than `target_confidence` and fewer than
-    `max_answers`. The number it needs is what an average worker's votes would take to lift the odds of its label.
+    This is the stop rule of dynamic overlap. An image is asked again while it has fewer than `min_answers`, or fewer
+    than `max_answers` and either less than `target_confidence` or a place in the explored share. Gold never is. The
+    number it needs is what an average worker's votes would take to lift the odds of its label.
 
     Args:
         result: the aggregation so far.
@@ -43,8 +45,10 @@ def plan_answers(result: Aggregation, spec: PlanSpec) -> Plan:
     base = np.where(d.unlabeled[order], 1.0 / classes, confidence)
     few = answers < spec.min_answers
     unsure = (confidence < spec.target_confidence) & (answers < spec.max_answers)
-    asked = np.flatnonzero((few | unsure) & ~d.gold[order])
-    needed = _needed(base, answers, accuracy, classes, spec)[asked]
+    explored = _explored(result, spec.explore_share) & (answers < spec.max_answers)
+    asked = np.flatnonzero((few | unsure | explored) & ~d.gold[order])
+    needed = _needed(base, answers, accuracy, classes, spec)
+    needed = np.where(explored, spec.max_answers - answers, needed)[asked]
     after = _expected(base[asked], needed, accuracy, classes)
     worth = (after - base[asked]) / needed
     ranked = np.lexsort((asked, -worth))
@@ -55,6 +59,16 @@ def plan_answers(result: Aggregation, spec: PlanSpec) -> Plan:
     now = float(base.mean()) if len(base) else math.nan
     later = now + gain / len(base) if len(base) else math.nan
     return Plan(images, PlanSummary(len(images), int(needed[ranked].sum()), now, later))
+
+
+def _explored(result: Aggregation, share: float) -> NDArray[np.bool_]:
+    """bool[J]: whether an image belongs to the explored share; its id decides, so it stays in from call to call."""
+    if not share:
+        return np.zeros(len(result.order), np.bool_)
+    names = (result.images[i].encode() for i in result.ballot.item_image[result.order].tolist())
+    draws = b"".join(hashlib.blake2b(name, digest_size=4, person=b"explore").digest() for name in names)
+    drawn: NDArray[np.bool_] = np.frombuffer(draws, "<u4") < share * 2**32
+    return drawn
 
 
 def _crowd_accuracy(result: Aggregation) -> float:
@@ -120,6 +134,8 @@ def _planned(
             reason = f"has {int(d.answers[item])} of at least {spec.min_answers} answers"
         elif d.tied[item]:
             reason = "several labels are equally likely"
+        elif d.confidence[item] >= spec.target_confidence:
+            reason = "explored: drawn for all answers, however sure"
         else:
             reason = f"probability {d.confidence[item]:.2f} is below {spec.target_confidence:g}"
         yield PlannedImage(result.images[result.ballot.item_image[item]], count, float(d.confidence[item]), reason)

@@ -96,6 +96,8 @@ class PlanSpec:
         target_confidence: probability that an image's label must reach, in (0, 1).
         min_answers, max_answers: fewest and most answers an image.
         answer_budget: answers that may still be bought in all; None is no limit.
+        explore_share: share of the images, drawn by their ids, that get `max_answers` however sure they look, in
+            [0, 1]; only these show where the first answers to an image were wrong together.
     """
 
     aggregate: AggregateSpec = field(default_factory=AggregateSpec)
@@ -103,8 +105,15 @@ class PlanSpec:
     min_answers: int = 2
     max_answers: int = 9
     answer_budget: int | None = None
+    explore_share: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.explore_share <= 1:
+            raise InvalidInput(
+                f"explore_share is {self.explore_share}, it must lie in [0, 1]",
+                field="explore_share",
+                reason="BAD_SHARE",
+            )
         if not 0 < self.target_confidence <= 1:
             raise InvalidInput(
                 f"target_confidence is {self.target_confidence}, it must lie in (0, 1]", field="target_confidence"
