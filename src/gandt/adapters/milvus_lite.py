@@ -12,6 +12,7 @@ nor lets be made again. So the name stands in a file `UNFINISHED` meanwhile, and
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -27,9 +28,10 @@ from gandt.adapters import milvus_aliases, milvus_lite_rows
 from gandt.adapters import milvus_client as milvus
 from gandt.adapters.folder_lock import in_use, refuse_if_locked
 from gandt.adapters.milvus_lite_fsync import sync, sync_writes_below
-from gandt.adapters.resident_journal import Glimpse, StoredCollection
+from gandt.adapters.resident_journal import Glimpse, StoredCollection, half_deleted
 from gandt.adapters.resident_snapshot import Snapshots
-from gandt.domain.errors import PermissionDenied
+from gandt.domain import disk
+from gandt.domain.errors import GandtError, PermissionDenied
 from gandt.domain.search_records import ItemSet
 
 log = logging.getLogger(__name__)
@@ -132,7 +134,6 @@ class MilvusLiteJournal:
 
     def create(self, name: str, dim: int, model_id: str) -> None:
         """See Journal."""
-        self._sweep()
         with self._lock, self._translated(f"create collection {name}"), self._unfinished(name):
             milvus.create_collection(self._client, name, dim, model_id, "FLAT", {})
             self._client.release_collection(name)  # writing needs it not loaded, and Lite then holds less in memory
@@ -147,10 +148,15 @@ class MilvusLiteJournal:
 
     def drop(self, name: str) -> None:
         """See Journal."""
-        with self._lock, self._translated(f"delete collection {name}"), self._unfinished(name):
-            self._client.drop_collection(name)
-            self._sync_folder("collections")
+        with self._lock, self._unfinished(name):
             self._unflushed.pop(name, None)
+            try:
+                with self._translated(f"delete collection {name}"):
+                    if self._client.has_collection(name):  # else an earlier attempt got so far
+                        self._client.drop_collection(name)
+                    self._sync_folder("collections")
+            except GandtError as error:
+                raise half_deleted(name, str(error)) from error
 
     def load(self, name: str) -> Iterator[tuple[ItemSet, int]]:
         """See Journal."""
@@ -210,14 +216,19 @@ class MilvusLiteJournal:
             owner = held.read(100).strip()
             held.close()
             raise in_use(self._folder, owner) from None
-        held.seek(0)
-        held.truncate()
-        held.write(f"process {os.getpid()}")
-        held.flush()
+        try:
+            held.seek(0)
+            held.truncate()
+            held.write(f"process {os.getpid()}")
+            held.flush()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it tries to write again
+                held.close()
+            raise self._refused(error) from error
         self._held = held
 
-    def _refused(self, error: OSError) -> PermissionDenied:
-        return PermissionDenied(
+    def _refused(self, error: OSError) -> GandtError:
+        return disk.of_os_error(error, f"the vector store in {self._folder}") or PermissionDenied(
             f"the vector store in {self._folder} cannot be read or written: {error.strerror}",
             reason="FOLDER_NOT_WRITABLE",
             fix="make the folder with all in it readable and writable, or choose another data_dir",
@@ -226,24 +237,39 @@ class MilvusLiteJournal:
     @contextmanager
     def _unfinished(self, name: str) -> Iterator[None]:
         """Notes a collection that is being made or removed; when that fails, or the process ends, the note stays."""
+        self._sweep()  # there is one note
         note = self._folder / UNFINISHED
-        with note.open("w") as file:
-            file.write(name)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with note.open("w") as file:
+                file.write(name)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # nothing has begun
+            with contextlib.suppress(OSError):
+                note.unlink(missing_ok=True)
+            raise self._refused(error) from error
         yield
         note.unlink()
 
     def _sweep(self) -> None:
-        """Remove what a making or a removing that did not finish has left. Nothing of it was acknowledged."""
+        """Remove what a making or a removing that did not finish has left. Nobody could use it since.
+
+        Raises:
+            WrongState: the disk is full or read-only.
+            PermissionDenied: it cannot be removed.
+        """
         note = self._folder / UNFINISHED
-        if not note.exists():
-            return
-        name = note.read_text()
-        if name.replace("_", "a").isalnum():
-            log.warning("collection %s was neither there nor gone and is removed", name)
-            shutil.rmtree(self._database / "collections" / name, ignore_errors=True)
-        note.unlink()
+        try:
+            if not note.exists():
+                return
+            name = note.read_text()
+            if name.replace("_", "a").isalnum():
+                log.warning("collection %s was neither there nor gone and is removed", name)
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(self._database / "collections" / name)
+            note.unlink()
+        except OSError as error:
+            raise self._refused(error) from error
 
     def _stored(self, name: str) -> StoredCollection | None:
         known = milvus.describe(self._client, name)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from gandt.adapters.resident_journal import Journal, StoredCollection
+from gandt.adapters.resident_journal import HALF_DELETED, Journal, StoredCollection, half_deleted
 from gandt.adapters.resident_table import ResidentTable
 from gandt.domain.collections import check_new_name, check_no_alias, check_same
 from gandt.domain.errors import CorruptData, GandtError, NotFound, WrongState
@@ -45,6 +45,7 @@ class ResidentCollections:
         self._collections: dict[str, Resident] = {}
         self._aliases: dict[str, str] = {}  # alias -> name of its collection
         self._suspects: set[str] = set()  # collections whose last write failed
+        self._half_deleted: dict[str, int] = {}  # collections that are nobody's any more, and how many items they had
         self._lock = threading.RLock()  # the list of collections, opening and closing
         self._opened = False
         self._closed = False
@@ -55,8 +56,7 @@ class ResidentCollections:
     def open(self) -> None:
         """See VectorStore."""
         with self._lock:
-            if self._closed:
-                raise WrongState("the vector store is closed", kind="store", state="closed", reason="STORE_CLOSED")
+            self._refuse_closed()
             if self._opened:
                 return
             try:
@@ -77,6 +77,10 @@ class ResidentCollections:
             self._opened = True
             for resident in self._collections.values():
                 resident.table.index_above(self._approximate_above)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise WrongState("the vector store is closed", kind="store", state="closed", reason="STORE_CLOSED")
 
     def close(self) -> None:
         """See VectorStore."""
@@ -108,10 +112,12 @@ class ResidentCollections:
         """Make one, or find the same again; an alias leads to it from now on. Raises as the port."""
         self._await_journal()
         with self._lock:
+            self._refuse_closed()  # while we waited
             check_new_name(name, alias, self._collections, self._aliases)
             known = self._collections.get(name)
             if known is None:
                 self._journal.create(name, dim, model_id)
+                self._half_deleted.pop(name, None)  # the journal has first removed what was left
                 known = self._collections[name] = Resident(name, model_id, dim, ResidentTable(dim), threading.Lock())
                 self._take_snapshot(known)
             check_same(Collection(known.name, known.dim, known.model_id), dim, model_id)
@@ -125,21 +131,36 @@ class ResidentCollections:
         self._await_journal()
         with self._lock:
             check_no_alias(name, self._aliases)
+            if name in self._half_deleted:
+                self._journal.drop(name)
+                return self._half_deleted.pop(name)
         with self.writing(name) as resident, self._lock:
-            self._journal.drop(name)
-            if self.snapshots is not None:
-                self.snapshots.drop(name)
-            del self._collections[name]
-            self._aliases = {alias: target for alias, target in self._aliases.items() if target != name}
-            self._suspects.discard(name)
-        resident.table.close()
+            try:
+                self._journal.drop(name)
+            except GandtError as error:
+                if error.reason == HALF_DELETED:
+                    self._half_deleted[name] = resident.table.view.items
+                    self._forget(resident)
+                raise
+            self._forget(resident)
         return resident.table.view.items
 
+    def _forget(self, resident: Resident) -> None:
+        name = resident.name
+        if self.snapshots is not None:
+            self.snapshots.drop(name)
+        del self._collections[name]
+        self._aliases = {alias: target for alias, target in self._aliases.items() if target != name}
+        self._suspects.discard(name)
+        resident.table.close()
+
     def find(self, name: str) -> Resident:
-        """One by its name or an alias; read again where its last write failed. Raises NotFound."""
+        """One by its name or an alias; read again where its last write failed. Raises NotFound, WrongState."""
         self.open()
         with self._lock:
             name = self._aliases.get(name, name)
+            if name in self._half_deleted:
+                raise half_deleted(name)
             if name in self._suspects:
                 self._reload(name)
             resident = self._collections.get(name)
@@ -189,9 +210,11 @@ class ResidentCollections:
             resident.table.compact(force=True)
             self._check_limit(resident.name, resident.dim, rows)
 
-    def _check_limit(self, name: str, dim: int, rows: int) -> None:
+    def _check_limit(self, name: str, dim: int, rows: int, instead: bool = False) -> None:
+        """Args: instead: the rows come in place of those that the collection has now."""
         with self._lock:
-            used = sum(resident.table.bytes for resident in self._collections.values())
+            others = [one for one in self._collections.values() if not instead or one.name != name]
+            used = sum(resident.table.bytes for resident in others)
         needed = used + rows * (4 * dim + 5)
         if needed > self._limit:
             raise WrongState(
@@ -233,7 +256,7 @@ class ResidentCollections:
         """Memory is loaded from the journal; snapshots are written anew in the background."""
         self._collections.clear()
         for stored in self._journal.open():
-            self._load(stored)
+            self._collections[stored.name] = self._loaded(stored)
             self._aliases |= dict.fromkeys(stored.aliases, stored.name)
         if self.snapshots is not None:
             self.snapshots.begin_session(())
@@ -266,46 +289,47 @@ class ResidentCollections:
         table.advance(max(table.view.generation, stored.generation))
         if newer is None or table.view.items != stored.items:
             log.warning("the snapshot of collection %s is ignored: its store holds something else", stored.name)
-            with self._lock:
-                del self._collections[stored.name]
-                self._load(stored)
-                self._collections[stored.name].table.index_above(self._approximate_above)
-                self._take_snapshot(self._collections[stored.name])
+            self._put(self._loaded(stored))  # readers have the snapshot until it is read
 
     def _take_snapshot(self, resident: Resident) -> None:
         if self.snapshots is not None:
             self.snapshots.replace(resident.name, resident.dim, resident.model_id, resident.table.view)
 
-    def _load(self, stored: StoredCollection) -> None:
-        self._check_limit(stored.name, stored.dim, stored.items)
-        table = ResidentTable(stored.dim)
-        generation = stored.generation
-        for items, newest in self._journal.load(stored.name):
-            table.append(items, 0)
-            generation = max(generation, newest)
-        if table.view.items != stored.items:
+    def _loaded(self, stored: StoredCollection) -> Resident:
+        """A collection as the journal has it. Raises WrongState, CorruptData."""
+        self._check_limit(stored.name, stored.dim, stored.items, instead=True)
+        resident = self._read(stored.name, stored.dim, stored.model_id, stored.generation)
+        if resident.table.view.items != stored.items:
             raise CorruptData(
-                f"collection {stored.name} holds {table.view.items} items, its store counts {stored.items}",
+                f"collection {stored.name} holds {resident.table.view.items} items, its store counts {stored.items}",
                 kind="collection",
                 id=stored.name,
                 reason="COUNT_MISMATCH",
                 fix="restore the folder from a backup, or delete the collection and embed again",
             )
-        table.advance(generation)
-        if (old := self._collections.get(stored.name)) is not None:
-            old.table.close()
-        self._collections[stored.name] = Resident(stored.name, stored.model_id, stored.dim, table, threading.Lock())
+        return resident
 
     def _reload(self, name: str) -> None:
         """Read one collection again; the store's lock is held."""
         old = self._collections[name]
-        table = ResidentTable(old.dim)
-        generation = old.table.view.generation + 1  # what the failed write may have left behind
+        # one generation more: what the failed write may have left behind
+        self._put(self._read(name, old.dim, old.model_id, old.table.view.generation + 1))
+        self._suspects.discard(name)
+
+    def _read(self, name: str, dim: int, model_id: str, generation: int) -> Resident:
+        """All items of the journal, at this generation or the largest among them."""
+        table = ResidentTable(dim)
         for items, newest in self._journal.load(name):
             table.append(items, 0)
             generation = max(generation, newest)
         table.advance(generation)
-        self._collections[name] = Resident(name, old.model_id, old.dim, table, threading.Lock())
+        return Resident(name, model_id, dim, table, threading.Lock())
+
+    def _put(self, resident: Resident) -> None:
+        """In place of the collection of the same name, whose readers keep what they have."""
+        with self._lock:
+            old = self._collections[resident.name]
+            self._collections[resident.name] = resident
+            self._take_snapshot(resident)
+            resident.table.index_above(self._approximate_above)
         old.table.close()
-        self._suspects.discard(name)
-        self._take_snapshot(self._collections[name])

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gandt.adapters.resident_snapshot import Snapshots
+from gandt.domain.errors import WrongState
 from gandt.domain.search_records import ItemSet
+
+HALF_DELETED = "COLLECTION_HALF_DELETED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,18 @@ class Glimpse:
 
     names: frozenset[str]
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+def half_deleted(name: str, cause: str = "") -> WrongState:
+    """The error for a collection whose removal did not end: nobody may use it, because part of it may be gone."""
+    return WrongState(
+        f"collection {name} is half deleted" + (f": {cause}" if cause else ""),
+        kind="collection",
+        id=name,
+        state="half deleted",
+        reason="COLLECTION_HALF_DELETED",
+        fix="delete it again, or restart the service, which deletes the rest",
+    )
 
 
 class Journal(Protocol):
@@ -68,7 +83,11 @@ class Journal(Protocol):
         ...
 
     def drop(self, name: str) -> None:
-        """Removes a collection and its aliases."""
+        """Removes a collection and its aliases.
+
+        Raises:
+            WrongState: it had begun and did not end (COLLECTION_HALF_DELETED); any other error leaves it as it was.
+        """
         ...
 
     def load(self, name: str) -> Iterator[tuple[ItemSet, int]]:
