@@ -30,23 +30,30 @@ def fit_blend(votes: Votes, options: FitOptions) -> Fit:
     one, full = fit_one_coin(votes, options), fit_hierarchical(votes, options)
     if votes.classes < 2 or not len(votes.item):
         return full
-    typical = typical_votes(votes)
-    weight = typical / (typical + EVEN * votes.classes)
-    scores = (1 - weight) * _log(one.posterior) + weight * _log(full.posterior)
+    given = np.bincount(votes.worker, minlength=votes.workers)
+    posterior = blended(one.posterior, full.posterior, typical_votes(given), votes.classes)
     return replace(
         full,
-        posterior=clamp_gold(softmax(scores), votes),
+        posterior=clamp_gold(posterior, votes),
         iterations=one.iterations + full.iterations,
         converged=one.converged and full.converged,
     )
 
 
-def typical_votes(votes: Votes) -> float:
-    """Votes of the worker who gave the median vote; 0 without any."""
-    if not len(votes.worker):
+def blended(one: NDArray[np.float64], full: NDArray[np.float64], typical: float, classes: int) -> NDArray[np.float64]:
+    """f64[I, K] of both posteriors, where a typical worker gave `typical` votes."""
+    weight = typical / (typical + EVEN * classes)
+    return softmax((1 - weight) * _log(one) + weight * _log(full))
+
+
+def typical_votes(given: NDArray[np.integer]) -> float:
+    """Votes of the worker who gave the median vote, from i[W] votes of each; 0 without any."""
+    ordered = np.sort(given)
+    upto = np.cumsum(ordered)
+    if not len(upto) or not upto[-1]:
         return 0.0
-    given = np.bincount(votes.worker, minlength=votes.workers)
-    return float(np.median(given[votes.worker]))
+    middle = np.array([(upto[-1] - 1) // 2, upto[-1] // 2])
+    return float(ordered[np.searchsorted(upto, middle, side="right")].mean())
 
 
 def _log(posterior: NDArray[np.float64]) -> NDArray[np.float64]:

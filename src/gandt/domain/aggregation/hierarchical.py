@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gandt.domain.aggregation.dawid_skene import MAX_CONFUSION_CELLS
 from gandt.domain.aggregation.model import (
     SMALLEST,
+    Codes,
     CodeSums,
     Fit,
     FitOptions,
@@ -28,7 +29,9 @@ ACCURACY_STRENGTH = 2.0  # votes a class of the crowd that a worker's balanced a
 
 
 @dataclass(frozen=True, slots=True)
-class _Estimate:
+class Estimate:
+    """What the crowd's counts say: each worker's balanced accuracy, the crowd's confusions, and the counts."""
+
     accuracy: NDArray[np.float64]  # [W]
     shape: NDArray[np.float64]  # [K given, K true], zero diagonal, columns sum to 1
     counts: NDArray[np.float64]  # [C, K]
@@ -52,38 +55,39 @@ def fit_hierarchical(votes: Votes, options: FitOptions) -> Fit:
     sums = CodeSums(votes)
 
     def step(posterior: NDArray[np.float64]) -> NDArray[np.float64]:
-        estimate = _estimate(sums, votes, posterior)
-        scores = sums.over_votes(np.log(np.maximum(_errors(estimate, sums), SMALLEST)))
+        estimate = estimated(sums, sums.over_items(posterior))
+        scores = sums.over_votes(log_errors(estimate, sums))
         scores += np.log(class_prior(posterior, votes, EXTRA_ITEMS))
         return clamp_gold(softmax(scores), votes)
 
     posterior, iterations, converged = settle(step, start, options)
-    estimate = _estimate(sums, votes, posterior)
+    estimate = estimated(sums, sums.over_items(posterior))
     return Fit(posterior, estimate.accuracy, _confusion(estimate, sums, votes), iterations, converged)
 
 
-def _estimate(sums: CodeSums, votes: Votes, posterior: NDArray[np.float64]) -> _Estimate:
-    counts = sums.over_items(posterior)  # [C, K]
-    pooled = np.zeros((votes.classes, votes.classes))
-    np.add.at(pooled, sums.label, counts)  # [K given, K true]
+def estimated(codes: Codes, counts: NDArray[np.float64]) -> Estimate:
+    """The estimate from f64[C, K] expected counts of codes on images of each class."""
+    pooled = np.zeros((codes.classes, codes.classes))
+    np.add.at(pooled, codes.label, counts)  # [K given, K true]
     np.fill_diagonal(pooled, 0.0)
-    shape = pooled + 1.0 - np.eye(votes.classes)
-    given = sums.over_codes(counts)
-    accuracy = balanced_accuracy(sums, counts, given, ACCURACY_STRENGTH)
-    return _Estimate(accuracy, shape / shape.sum(axis=0), counts, given)
+    shape = pooled + 1.0 - np.eye(codes.classes)
+    given = codes.over_codes(counts)
+    accuracy = balanced_accuracy(codes, counts, given, ACCURACY_STRENGTH)
+    return Estimate(accuracy, shape / shape.sum(axis=0), counts, given)
 
 
-def _errors(estimate: _Estimate, sums: CodeSums) -> NDArray[np.float64]:
-    """f64[C, K]: probability that the worker of a code gives its class to an image of each class."""
-    accuracy = estimate.accuracy[sums.worker][:, None]
-    prior = (1 - accuracy) * estimate.shape[sums.label]
-    rows = np.arange(len(sums.label))
-    prior[rows, sums.label] = accuracy[:, 0]
-    errors: NDArray[np.float64] = (estimate.counts + STRENGTH * prior) / (estimate.given[sums.worker] + STRENGTH)
-    return errors
+def log_errors(estimate: Estimate, codes: Codes) -> NDArray[np.float64]:
+    """f64[C, K]: log probability that the worker of a code gives its class to an image of each class."""
+    accuracy = estimate.accuracy[codes.worker][:, None]
+    prior = (1 - accuracy) * estimate.shape[codes.label]
+    rows = np.arange(len(codes.label))
+    prior[rows, codes.label] = accuracy[:, 0]
+    errors = (estimate.counts + STRENGTH * prior) / (estimate.given[codes.worker] + STRENGTH)
+    result: NDArray[np.float64] = np.log(np.maximum(errors, SMALLEST))
+    return result
 
 
-def _confusion(estimate: _Estimate, sums: CodeSums, votes: Votes) -> NDArray[np.float64] | None:
+def _confusion(estimate: Estimate, sums: CodeSums, votes: Votes) -> NDArray[np.float64] | None:
     """f64[W, K true, K given], with the prior where a worker never gave a class."""
     if votes.workers * votes.classes**2 > MAX_CONFUSION_CELLS:
         return None

@@ -6,6 +6,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+import numpy as np
+
 from gandt.domain.aggregation.blend import fit_blend, typical_votes
 from gandt.domain.aggregation.dawid_skene import fit_dawid_skene
 from gandt.domain.aggregation.hierarchical import fit_hierarchical
@@ -157,7 +159,7 @@ def choose(votes: Votes | SetVotes) -> tuple[str, str]:
         return "majority", "no image has two answers or a known label, so nothing can be learned about workers"
     if isinstance(votes, SetVotes):
         return "two-coin", "images carry several labels: each label gets a hit and a correct-rejection rate a worker"
-    typical = typical_votes(votes)
+    typical = typical_votes(np.bincount(votes.worker, minlength=votes.workers))
     told = f"{votes.classes} classes with {typical:g} answers from a typical worker"
     few = max(FEW_VOTES, FEW_VOTES_A_CLASS * votes.classes)
     if typical < few and sizes[sizes > 0].mean() < FEW_VOTES_AN_IMAGE:

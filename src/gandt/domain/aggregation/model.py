@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -123,28 +123,43 @@ def class_prior(posterior: NDArray[np.float64], votes: Votes, strength: float = 
     return total
 
 
-@dataclass(slots=True)
-class CodeSums:
-    """Sums over votes as two sparse-dense products; a code is a (worker, given class) pair that occurs.
+class Codes:
+    """The (worker, given class) pairs that occur, ascending by worker, then class.
 
+    Args:
+        raw: i64[C] `worker * classes + class`, ascending.
     Attributes:
-        worker, label: i64[C] of each code, ascending by worker, then label.
+        worker, label: i64[C] of each code.
     """
 
-    votes: Votes
-    worker: NDArray[np.int64] = field(init=False)
-    label: NDArray[np.int64] = field(init=False)
-    _by_item: csr_array = field(init=False)
-    _by_code: csr_array = field(init=False)
+    def __init__(self, raw: NDArray[np.int64], workers: int, classes: int) -> None:
+        self.worker, self.label = raw // classes, raw % classes
+        self.workers, self.classes = workers, classes
 
-    def __post_init__(self) -> None:
-        votes = self.votes
+    def over_codes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """f64[W, K]: sum over a worker's codes of f64[C, K]."""
+        result = np.zeros((self.workers, values.shape[1]))
+        if len(self.worker):
+            starts = np.flatnonzero(np.diff(self.worker, prepend=-1))
+            result[self.worker[starts]] = np.add.reduceat(values, starts, axis=0)
+        return result
+
+    def diagonal(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """f64[W]: expected right votes, from f64[C, K] expected counts."""
+        right = counts[np.arange(len(self.label)), self.label]
+        return weighted_count(self.worker, right, self.workers)
+
+
+class CodeSums(Codes):
+    """Sums over votes as two sparse-dense products."""
+
+    def __init__(self, votes: Votes) -> None:
         raw = votes.worker.astype(np.int64) * votes.classes + votes.label
         present = np.zeros(votes.workers * votes.classes, np.bool_)
         present[raw] = True
         codes = np.flatnonzero(present)
+        super().__init__(codes, votes.workers, votes.classes)
         place = np.cumsum(present) - 1
-        self.worker, self.label = codes // votes.classes, codes % votes.classes
         ones = np.ones(len(raw))
         shape = (votes.items, len(codes))
         self._by_item = csr_array((ones, place[raw].astype(np.int32), votes.item_ptr.astype(np.int32)), shape=shape)
@@ -154,19 +169,6 @@ class CodeSums:
         """f64[C, K]: expected number of votes of each code on items of each class."""
         result: NDArray[np.float64] = self._by_code @ posterior
         return result
-
-    def over_codes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """f64[W, K]: sum over a worker's codes of f64[C, K]."""
-        result = np.zeros((self.votes.workers, values.shape[1]))
-        if len(self.worker):
-            starts = np.flatnonzero(np.diff(self.worker, prepend=-1))
-            result[self.worker[starts]] = np.add.reduceat(values, starts, axis=0)
-        return result
-
-    def diagonal(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """f64[W]: expected right votes, from f64[C, K] expected counts."""
-        right = counts[np.arange(len(self.label)), self.label]
-        return weighted_count(self.worker, right, self.votes.workers)
 
     def over_votes(self, log_error: NDArray[np.float64]) -> NDArray[np.float64]:
         """f64[I, K]: sum over an item's votes of f64[C, K]."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gandt.domain.aggregation.model import (
     SMALLEST,
+    Codes,
     CodeSums,
     Fit,
     FitOptions,
@@ -63,7 +64,7 @@ def pooled_accuracy(sums: CodeSums, posterior: NDArray[np.float64]) -> NDArray[n
 
 
 def balanced_accuracy(
-    sums: CodeSums, counts: NDArray[np.float64], given: NDArray[np.float64], strength: float
+    codes: Codes, counts: NDArray[np.float64], given: NDArray[np.float64], strength: float
 ) -> NDArray[np.float64]:
     """f64[W] mean over classes of the share of its images that the worker gives it.
 
@@ -72,7 +73,7 @@ def balanced_accuracy(
         strength: votes a class that lean on the crowd's plain accuracy.
     """
     right = np.zeros_like(given)
-    right[sums.worker, sums.label] = counts[np.arange(len(sums.label)), sums.label]
+    right[codes.worker, codes.label] = counts[np.arange(len(codes.label)), codes.label]
     crowd = (right.sum() + 1.0) / (given.sum() + 2.0)
     result: NDArray[np.float64] = ((right + strength * crowd) / (given + strength)).mean(axis=1)
     return result
