@@ -72,6 +72,8 @@ def test_raw_answers_are_taken_as_they_stand(tmp_path: Path) -> None:
     [
         ("", "EMPTY_TABLE", "empty"),
         ("image,werker,label\na,w,x\n", "COLUMN_MISSING", "did you mean 'werker'"),
+        ("image;worker;label\na;w;x\n", "COLUMN_MISSING", "separated by semicolons; save it with commas"),
+        ("image\tworker\tlabel\na\tw\tx\n", "COLUMN_MISSING", "separated by tabs; save it with commas"),
         ("image,worker,label\na,w\n", "BAD_ROW", "line 2"),
         ("image,worker,label\na,w,x\n,w,x\n", "EMPTY_CELL", "line 3"),
         ("image,worker,label,state\na,w,x,maybe\n", "BAD_STATE", "line 2"),
@@ -86,7 +88,7 @@ def test_a_broken_table_names_the_place(tmp_path: Path, text: str, reason: str, 
         list(read_answers(path))
     assert caught.value.reason == reason
     assert path in str(caught.value)
-    assert part in str(caught.value)
+    assert part in f"{caught.value} {caught.value.fix}"
 
 
 def test_json_lines_name_the_line(tmp_path: Path) -> None:

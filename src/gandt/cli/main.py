@@ -21,6 +21,7 @@ from typing import Any
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
 from gandt.cli.output import Output
+from gandt.cli.output_places import check_outputs
 from gandt.domain import disk
 from gandt.domain.errors import GandtError, InvalidInput
 
@@ -185,6 +186,7 @@ def _run(verb: str, rest: list[str], out: Output) -> int:
         raise InvalidInput(
             f"gandt {verb} has no --dry-run", field="dry_run", reason="USAGE", fix="nothing was done; run it without"
         )
+    check_outputs(verb, args)
     with Context.of(args, out) as ctx:
         return int(module.run(args, ctx))
 

@@ -203,6 +203,9 @@ def check_columns(columns: Sequence[str], name: str, required: Sequence[str]) ->
             continue
         near = difflib.get_close_matches(column, columns, 1, 0.6)
         hint = f"did you mean {near[0]!r}? rename it to {column!r}" if near else f"add a column {column!r}"
+        for sign, name_of_it in ((";", "semicolons"), ("\t", "tabs")):
+            if len(columns) == 1 and sign in columns[0]:
+                hint = f"its cells are separated by {name_of_it}; save it with commas"
         raise InvalidInput(
             f"{name} has no column {column!r}; its columns are {', '.join(columns) or 'none'}",
             field=column,
@@ -236,10 +239,16 @@ def _pyarrow_parquet() -> Any:
 def replacing(path: str) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well.
 
+    A link stays a link: what it leads to is replaced. A device or a pipe is written to as it is.
+
     Raises:
         GandtError: the folder cannot be written to, or the disk is full; names the path.
     """
     target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        yield target
+        return
+    target = target.resolve()
     scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield scratch
