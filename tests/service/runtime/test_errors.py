@@ -137,7 +137,7 @@ def test_bytes_that_are_no_message_are_the_callers_mistake(
 ) -> None:
     path = f"/grpc.health.v1.Health/{name}"
     with grpc.insecure_channel(echo.addresses.service) as channel:
-        call = (channel.unary_unary if name == "Check" else channel.unary_stream)(path)
+        call: Any = (channel.unary_unary if name == "Check" else channel.unary_stream)(path)
         with pytest.raises(grpc.RpcError) as caught:
             list(call(b"\xff\xff"))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,13 +49,9 @@ def test_fewer_matches_than_asked_for_come_all(compass: VectorSearchClient) -> N
     ],
 )
 def test_beyond_the_end_there_is_nothing(compass: VectorSearchClient, options: SearchOptions) -> None:
-    answer = compass.search_vectors("c", EAST, SearchOptions(**{**_given(options), "with_vectors": True}))
+    answer = compass.search_vectors("c", EAST, replace(options, with_vectors=True))
     assert ids_of(answer) == []
     assert answer.exact
-
-
-def _given(options: SearchOptions) -> dict[str, object]:
-    return {name: getattr(options, name) for name in SearchOptions.__dataclass_fields__}
 
 
 def test_an_empty_collection_answers_with_nothing(client: VectorSearchClient) -> None:

@@ -91,7 +91,7 @@ def test_a_refused_repeat_keeps_the_images_of_earlier_rounds(world: World) -> No
     world.controller.campaigns.create(spec(max_workers_per_image=4), "", manual=True)
     steps = world.controller.rounds
     doubtful: set[str] = set()
-    world.aggregator.wants_more = lambda question, most: doubtful  # type: ignore[method-assign]
+    world.aggregator.wants_more = lambda question, max_answers: doubtful  # type: ignore[method-assign]
     for _ in range(2):
         steps.create("", 0, "", "")
         steps.create_job("", "")
@@ -371,3 +371,41 @@ def test_a_disk_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
         raise OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
     assert caught.value.reason == "DISK_FULL"
     store.close()
+
+
+def test_a_raised_limit_goes_on_with_the_labels_that_are_there(world: World) -> None:
+    world.add_images(60)
+    update = world.controller.campaigns.update
+    made = world.controller.campaigns.create(spec(stop=StopRule(max_rounds=1)), "", manual=False)
+    world.run()
+    first = world.controller.campaigns.get("")
+    lowered = update(made.campaign_id, None, None, stop=StopRule(max_rounds=1, max_answers=9))
+    assert lowered.state is CampaignState.COMPLETED
+    for _ in range(2):  # the same again changes nothing
+        again = update(made.campaign_id, None, None, stop=StopRule(max_rounds=2))
+        assert (again.state, again.labeled, again.money) == (CampaignState.RUNNING, first.labeled, first.money)
+    assert again.version == lowered.version + 1
+    world.run()
+    second = world.controller.campaigns.get("")
+    assert (second.state, second.rounds, second.labeled) == (CampaignState.COMPLETED, 2, 2 * first.labeled)
+    assert second.money.spent == 2 * first.money.spent
+    check_books(world)
+    with pytest.raises(InvalidInput, match="at most 1 answers"):
+        update(made.campaign_id, None, None, stop=StopRule(max_answers=1))
+
+
+def test_a_larger_budget_goes_on_and_a_manual_campaign_never_by_itself(world: World) -> None:
+    world.add_images(60)
+    page = 80_000 + 3 * 36_000
+    made = world.controller.campaigns.create(spec(budget_usd_micros=3 * page), "", manual=False)
+    world.run()
+    assert world.controller.campaigns.get("").labeled == 10
+    world.controller.campaigns.update(made.campaign_id, None, 6 * page)
+    world.run()
+    assert world.controller.campaigns.get("").money.spent == 6 * page
+    check_books(world)
+    manual = world.controller.campaigns.create(spec(name="steps"), "", manual=True)
+    world.controller.campaigns.stop(manual.campaign_id)
+    world.run()
+    raised = world.controller.campaigns.update(manual.campaign_id, None, 200_000_000)
+    assert raised.state is CampaignState.MANUAL
