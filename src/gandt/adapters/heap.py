@@ -23,4 +23,5 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     options = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _KEEP_BYTES), (_TRIM_THRESHOLD, _KEEP_BYTES))
-    return all([bool(mallopt(option, value)) for option, value in options])
+    applied = [bool(mallopt(option, value)) for option, value in options]  # each, whatever the others said
+    return all(applied)

@@ -54,7 +54,7 @@ def test_an_update_comes_close_to_a_full_fit_and_sweeps_come_closer() -> None:
 
 
 def test_two_batches_are_stale_sooner_than_one_and_an_empty_one_changes_nothing() -> None:
-    every, first, more = planted()
+    _, first, more = planted()
     start = fit_crowd(first, FitOptions())
     none = _kept(more, np.zeros(len(more.item), np.bool_))
     same = update_crowd(start, none)
