@@ -67,7 +67,7 @@ def table() -> Iterator[ResidentTable]:
 def test_neighbors_are_found_with_exact_scores(table: ResidentTable) -> None:
     assert recall(table, QUERIES) > 0.98
     answer = table.nearest(NearestQuery(QUERIES, 10), "m")
-    assert answer.candidates == ROWS
+    assert 10 <= answer.candidates < ROWS / 10  # those that the graph proposed
     truth = table.nearest(NearestQuery(QUERIES, 10, exact=True), "m")
     for got, true in zip(answer.results, truth.results, strict=True):
         scores = {hit.image_id: hit.score for hit in true.hits}
@@ -182,6 +182,24 @@ def test_a_deleted_collection_and_a_closed_store_end_their_builders() -> None:
     assert len({thread for thread in threading.enumerate() if thread.name == "gandt-index"} - before) == 1
     store.close()
     assert not {thread for thread in threading.enumerate() if thread.name == "gandt-index"} - before
+
+
+def test_a_least_score_does_not_hide_that_the_graph_reached_too_little(table: ResidentTable) -> None:
+    index = table.index
+    assert index is not None
+    graph = index._graph
+
+    class Short:
+        def search(self, *args: object, **kwargs: object) -> object:
+            scores, rows = graph.search(*args, **kwargs)
+            rows[:, 3:] = -1  # as a graph that is not connected
+            return scores, rows
+
+    index._graph = Short()
+    answer = table.nearest(NearestQuery(QUERIES, 10, min_score=-1.0), "m")
+    index._graph = graph
+    assert (answer.exact, answer.index) == (True, "resident")
+    assert all(len(hits) == 10 for hits in ids(answer))
 
 
 def test_without_faiss_every_search_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc.aio
 
 from gandt.adapters.milvus_index import IndexSpec
@@ -62,16 +64,21 @@ def assemble(store: VectorStore, graph_above_rows: int = 0) -> Application:
     """
     meter = PrometheusMeter(METRICS)
     service = VectorSearch(store, meter, neighbor_pairs if graph_above_rows else None, graph_above_rows)
-    searches = Searches(store, service, meter, SystemClock())
+    canaries = ThreadPoolExecutor(1, "recall-canary")
+    searches = Searches(store, service, meter, SystemClock(), canaries)
 
     def register(server: grpc.aio.Server, pool: WorkPool) -> None:
         wire.add_servicer(VectorSearchServicer(service, searches, pool), server)
+
+    def close() -> None:
+        canaries.shutdown(cancel_futures=True)
+        service.close()
 
     return Application(
         name="vectorsearch",
         grpc_service=wire.SERVICE,
         register=register,
         warm_up=service.warm_up,
-        close=service.close,
+        close=close,
         registry=meter.registry,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,12 +31,13 @@ from gandt.domain.vectors import VectorSet
 from gandt.ports.clock import NO_DEADLINE, Clock, Deadline
 from gandt.ports.meter import Meter
 from gandt.ports.vector_store import VectorStore
-from gandt_vectorsearch.service import ANSWER_BYTES, RECALL_CANARY, SEARCH_SECONDS, VectorSearch
+from gandt_vectorsearch.canary import Canary
+from gandt_vectorsearch.service import ANSWER_BYTES, SEARCH_SECONDS, VectorSearch
 
 MMR_POOL = 4  # candidates for each hit that diversity chooses from
 MMR_POOL_MIN = 100
-CANARY_EVERY = 100  # approximate searches between two that are repeated exactly,
-CANARY_SECONDS = 1.0  # and at least so long: an exact search takes fifty times as long
+SEARCH_BYTES = 256 << 20  # of hits that a store is asked for by one call
+HIT_BYTES = 80  # of a hit in an answer, about, without its vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +85,22 @@ class Searches:
         service: the other use cases; it checks collection and model.
         meter: where metrics go.
         clock: for the search time.
+        canaries: where a search that is repeated exactly runs, behind its call; None repeats none.
     """
 
-    def __init__(self, store: VectorStore, service: VectorSearch, meter: Meter, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: VectorStore,
+        service: VectorSearch,
+        meter: Meter,
+        clock: Clock,
+        canaries: Executor | None = None,
+    ) -> None:
         self._store = store
         self._service = service
         self._meter = meter
         self._clock = clock
-        self._approximate = CANARY_EVERY  # searches since the last canary; the first one is a canary
-        self._canary_after = float("-inf")  # seconds of the clock
+        self._canary = Canary(store, meter, clock, canaries)
 
     def search(
         self, name: str, query: Query, options: SearchOptions, model_id: str = "", deadline: Deadline = NO_DEADLINE
@@ -109,7 +118,7 @@ class Searches:
         name = self._service.get_collection(name).name  # an alias may be switched meanwhile
         nearest = self._prepared(name, query, options, model_id, deadline)
         answer = self._answered(name, nearest, options)
-        self._note(name, query, options, nearest, answer, began)
+        self._note(name, query, nearest, answer, began)
         return answer
 
     def search_together(self, name: str, calls: Sequence[SearchCall]) -> list[SearchAnswer | GandtError]:
@@ -141,7 +150,7 @@ class Searches:
                 continue
             answer = next(answers)
             answer = replace(answer, results=tuple(_cut(hits, call.options) for hits in answer.results))
-            self._note(name, call.query, call.options, nearest, answer, began)
+            self._note(name, call.query, nearest, answer, began)
             out.append(answer)
         return out
 
@@ -157,18 +166,10 @@ class Searches:
         deadline.check()
         return nearest
 
-    def _note(
-        self,
-        name: str,
-        query: Query,
-        options: SearchOptions,
-        nearest: NearestQuery,
-        answer: SearchAnswer,
-        began: float,
-    ) -> None:
+    def _note(self, name: str, query: Query, nearest: NearestQuery, answer: SearchAnswer, began: float) -> None:
         kind = {ByVectors: "vectors", ByIds: "ids", ByExamples: "examples"}[type(query)]
         self._meter.observe(SEARCH_SECONDS, self._clock.monotonic() - began, query=kind, index=answer.index)
-        self._watch_recall(name, nearest, options, answer)
+        self._canary.watch(name, nearest, answer)
 
     def _resolved(self, collection: Collection, query: Query, options: SearchOptions) -> NearestQuery:
         base = NearestQuery(
@@ -225,51 +226,79 @@ class Searches:
 
     def _check_size(self, collection: Collection, query: NearestQuery, options: SearchOptions) -> None:
         count = 1 if isinstance(query.queries, ExampleVectors) else len(query.queries)
-        row = 80 + (4 * collection.dim if options.with_vectors else 0)
-        size = count * min(options.k, max(1, collection.items)) * row
-        if size > ANSWER_BYTES:
-            raise InvalidInput(
-                f"the answer would take about {size:,} bytes, at most {ANSWER_BYTES:,} fit",
-                field="k",
-                reason="ANSWER_TOO_LARGE",
-                fix="send fewer queries, ask for fewer hits, or leave the vectors out",
-            )
+        items = max(1, collection.items)
+        _check_bytes("answer", count * min(options.k, items), collection.dim if options.with_vectors else 0)
+        asked = count * min(_asked(query, options), items)
+        _check_bytes("search", asked, collection.dim if query.with_vectors else 0)
 
     def _answered(self, name: str, query: NearestQuery, options: SearchOptions) -> SearchAnswer:
-        wanted = query.k
-        if options.diversity > 0:
-            wanted = max(MMR_POOL * query.k, MMR_POOL_MIN)
+        asked = _asked(query, options)
         if options.group_by:
-            answer = self._grouped(name, query, options, wanted)
+            answer = self._grouped(name, query, options, asked // 4)
         else:
-            answer = self._store.nearest(name, replace(query, k=wanted))
+            answer = self._store.nearest(name, replace(query, k=asked))
         return replace(answer, results=tuple(_cut(hits, options) for hits in answer.results))
 
     def _grouped(self, name: str, query: NearestQuery, options: SearchOptions, wanted: int) -> SearchAnswer:
-        """Asks for more and more hits until each query has enough after its groups are cut."""
-        asked = 4 * wanted
-        while True:
-            answer = self._store.nearest(name, replace(query, k=asked))
-            results = tuple(_one_a_group(hits, options) for hits in answer.results)
-            full = all(
-                len(cut.hits) >= wanted or len(hits.hits) < asked
-                for cut, hits in zip(results, answer.results, strict=True)
-            )
-            if full or asked >= answer.candidates:
-                return replace(answer, results=results)
-            asked *= 4
+        """Asks for more and more hits for those queries that have too few after their groups are cut.
 
-    def _watch_recall(self, name: str, query: NearestQuery, options: SearchOptions, answer: SearchAnswer) -> None:
-        """Sets the recall of searches: 1 when exact; an approximate one is repeated exactly now and then."""
-        if answer.exact:
-            self._meter.set_level(RECALL_CANARY, 1.0)
-            return
-        self._approximate += 1
-        now = self._clock.monotonic()
-        if self._approximate >= CANARY_EVERY and now >= self._canary_after:
-            self._approximate, self._canary_after = 0, now + CANARY_SECONDS
-            truth = self._answered(name, replace(query, exact=True), options)
-            self._meter.set_level(RECALL_CANARY, _recall(answer, truth))
+        Raises:
+            InvalidInput: so many hits are needed that they do not fit.
+        """
+        total = self._store.get_collection(name).items
+        asked = 4 * wanted
+        answer = self._store.nearest(name, replace(query, k=asked))
+        results = [_one_a_group(hits, options) for hits in answer.results]
+        short = [row for row, hits in enumerate(answer.results) if _wants_more(hits, results[row], wanted, asked)]
+        while short and asked < total:
+            asked *= 4
+            dim = self._store.get_collection(name).dim if query.with_vectors else 0
+            _check_bytes("search", len(short) * min(asked, total), dim)
+            more = self._store.nearest(name, replace(_some(query, short), k=asked))
+            answer = replace(
+                answer, exact=answer.exact and more.exact, candidates=max(answer.candidates, more.candidates)
+            )
+            found = dict(zip(short, more.results, strict=True))
+            for row, hits in found.items():
+                results[row] = _one_a_group(hits, options)
+            short = [row for row, hits in found.items() if _wants_more(hits, results[row], wanted, asked)]
+        return replace(answer, results=tuple(results))
+
+
+def _asked(query: NearestQuery, options: SearchOptions) -> int:
+    """Hits of each query that a store is first asked for: diversity and groups choose among more than the answer's."""
+    wanted = max(MMR_POOL * query.k, MMR_POOL_MIN) if options.diversity > 0 else query.k
+    return 4 * wanted if options.group_by else wanted
+
+
+def _wants_more(hits: Hits, cut: Hits, wanted: int, asked: int) -> bool:
+    """Whether a query has too few hits after its groups are cut, and there may be more."""
+    return len(cut.hits) < wanted and len(hits.hits) >= asked
+
+
+def _some(query: NearestQuery, rows: Sequence[int]) -> NearestQuery:
+    """The search for some of its queries."""
+    if isinstance(query.queries, ExampleVectors):
+        return query
+    excluded = tuple(query.excluded[row] for row in rows) if query.excluded else ()
+    return replace(query, queries=query.queries[list(rows)], excluded=excluded)
+
+
+def _check_bytes(what: str, hits: int, dim: int) -> None:
+    """Refuses an answer, or what a search takes in memory meanwhile, that is too large.
+
+    Args:
+        dim: numbers in the vector of each hit; 0 for none.
+    """
+    size = hits * (HIT_BYTES + 4 * dim)
+    most = ANSWER_BYTES if what == "answer" else SEARCH_BYTES
+    if size > most:
+        raise InvalidInput(
+            f"the {what} would take about {size:,} bytes, at most {most:,} fit",
+            field="k",
+            reason="ANSWER_TOO_LARGE",
+            fix="send fewer queries, ask for fewer hits, or leave the vectors, the groups or diversity out",
+        )
 
 
 def _check_options(options: SearchOptions) -> None:
@@ -338,12 +367,3 @@ def _taken(hits: Hits, rows: NDArray[np.int64], with_vectors: bool, with_fields:
     if with_vectors and hits.vectors is not None:
         vectors = VectorSet([hit.image_id for hit in chosen], hits.vectors.matrix[rows], hits.vectors.model_id)
     return Hits(tuple(chosen), vectors)
-
-
-def _recall(answer: SearchAnswer, truth: SearchAnswer) -> float:
-    found = wanted = 0
-    for got, true in zip(answer.results, truth.results, strict=True):
-        right = {hit.image_id for hit in true.hits}
-        wanted += len(right)
-        found += len(right & {hit.image_id for hit in got.hits})
-    return found / wanted if wanted else 1.0

@@ -35,7 +35,7 @@ RECALL_CANARY = "gandt_vectorsearch_recall_canary"
 METRICS = (
     Metric(ROWS, "gauge", "Items stored, over all collections."),
     Metric(SEARCH_SECONDS, "histogram", "Seconds of a Search call inside the service.", ("query", "index")),
-    Metric(RECALL_CANARY, "gauge", "Recall of the last search: 1 for an exact answer, else measured now and then."),
+    Metric(RECALL_CANARY, "gauge", "Recall of approximate searches, measured now and then; 1 before the first."),
 )
 
 ANSWER_BYTES = 31 << 20  # a unary answer stays within 32 MiB

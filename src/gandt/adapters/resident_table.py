@@ -226,22 +226,26 @@ class ResidentTable:
         view, rows = self.look_up(filters.ids_in(query.condition).union(*query.excluded))
         corpus = view.corpus(query.condition, rows)
         excluded = [_rows_of(ids, rows) for ids in query.excluded]
-        found: list[Ranked] | None = None
+        candidates = view.items if query.condition is None else int(np.count_nonzero(corpus.keep))
         if isinstance(query.queries, ExampleVectors):
             drop = excluded[0] if excluded else None
             found = [nearest_to_examples(corpus, query.queries, query.k, query.min_score, drop)]
-        elif (found := self._from_index(view, corpus, query, excluded)) is not None:
+        elif (by_index := self._from_index(view, corpus, query, excluded)) is not None:
+            found, candidates = by_index
             exact, index = False, "hnsw"
         else:
             found = nearest(corpus, query.queries, query.k, query.min_score, excluded)
         results = tuple(view.hits_of(hits, query, model_id) for hits in found)
-        candidates = view.items if query.condition is None else int(np.count_nonzero(corpus.keep))
         return SearchAnswer(results, exact, candidates, index, view.generation)
 
     def _from_index(
         self, view: View, corpus: Corpus, query: NearestQuery, excluded: Sequence[NDArray[np.int64]]
-    ) -> list[Ranked] | None:
-        """The rankings of an unfiltered search by the index, rows beside it compared exactly; None when it cannot."""
+    ) -> tuple[list[Ranked], int] | None:
+        """An unfiltered search by the index, rows beside it compared exactly; None when it cannot.
+
+        Returns:
+            The rankings, and the rows compared with a query: most of those proposed, and all beside.
+        """
         index = self._index
         if index is None or query.exact or query.condition is not None or isinstance(query.queries, ExampleVectors):
             return None
@@ -253,19 +257,21 @@ class ResidentTable:
         rows, done = proposed
         drop = excluded or [np.zeros(0, np.int64)] * len(rows)
         beside = _beside(corpus, done, query, drop)
-        out = []
+        out: list[Ranked] = []
+        most = 0
         for number, near in enumerate(rows):
             some = near[near >= 0]
             if not corpus.keeps_all:
                 some = some[corpus.keep[some]]
             if len(drop[number]):
                 some = some[~np.isin(some, drop[number])]
+            most = max(most, len(some))
             if number < len(beside):
                 some = np.concatenate([some, beside[number]])
-            if len(some) < min(query.k, view.items - len(drop[number])) and query.min_score is None:
+            if len(some) < min(query.k, view.items - len(drop[number])):
                 return None  # the graph did not reach enough living rows
             out.append(rescored(corpus, some, query.queries[number], query.k, query.min_score))
-        return out
+        return out, most + int(np.count_nonzero(corpus.keep[done:]))
 
     def append(self, items: ItemSet, generation: int) -> None:
         """Insert or replace items with distinct ids."""
@@ -343,17 +349,8 @@ class ResidentTable:
             blocks.append(Block(start, vectors[:used], scales[:used]))
         alive = self._alive[:rows].copy()
         earlier = self._view.order if self._view.epoch == self._epoch else None
-        self._view = View(
-            self._ids,
-            self._dim,
-            tuple(blocks),
-            alive,
-            dict(self._columns),
-            generation,
-            len(self._row_of),
-            self._epoch,
-            earlier,
-        )
+        items, columns = len(self._row_of), dict(self._columns)
+        self._view = View(self._ids, self._dim, tuple(blocks), alive, columns, generation, items, self._epoch, earlier)
         if self._index is not None:
             self._index.follow(self._view)
 
@@ -386,7 +383,7 @@ def _beside(
             blocks.append(Block(block.start + skip - done, block.matrix[skip:], block.scales[skip:]))
     rest = Corpus(corpus.ids[done : corpus.size], tuple(blocks), corpus.keep[done:], corpus.keeps_all)
     drop = [rows[rows >= done] - done for rows in excluded]
-    return [found.rows + done for found in nearest(rest, query.queries, query.k, query.min_score, drop)]
+    return [found.rows + done for found in nearest(rest, query.queries, query.k, None, drop)]
 
 
 def _equal(stored: Fields, given: Fields) -> bool:

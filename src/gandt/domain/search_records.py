@@ -133,7 +133,7 @@ class SearchAnswer:
 
     Attributes:
         exact: whether no nearer item can exist.
-        candidates: items compared.
+        candidates: items compared with a query; by an index on a server, those that it may have compared.
         index: what answered: `resident`, or Milvus' index type.
         generation: of the collection that was searched.
     """
