@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
+from gandt_standalone import serve_file
 
 from tests.e2e.under_fire import pictures
 from tests.processes import gandt
@@ -85,12 +87,27 @@ def test_a_project_in_use_is_named(project: Path) -> None:
         assert "PROJECT_IN_USE" in second.stderr
 
 
-def test_labels_are_not_bought_twice_unasked(project: Path) -> None:
+def test_a_second_run_is_refused_before_it_writes(project: Path) -> None:
+    with serve_file.project_lock(project):  # as the first one does
+        before = (project / ".gandt" / "controller.db").read_bytes()
+        for command in (run_command(project), ["ingest", str(project / "photos"), "--project", str(project)]):
+            second = gandt(*command)
+            assert second.returncode == 1, second.stderr
+            assert "PROJECT_IN_USE" in second.stderr
+            assert f"process {os.getpid()}" in second.stderr
+        assert (project / ".gandt" / "controller.db").read_bytes() == before
+
+
+def test_a_raised_limit_goes_on_and_other_settings_do_not(project: Path) -> None:
     command = [a if a != "3" else "4" for a in run_command(project)]  # --max-rounds 4
     done = gandt(*command)
-    assert done.returncode == 6, done.stderr
-    assert "NEEDS_YES" in done.stderr
-    assert "60 labels" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "goes on with the 60 labels that it has" in done.stderr
+    assert json.loads(done.stdout)["labels_bought"] == 80
+    other = gandt(*command, "--round-size", "10")
+    assert other.returncode == 6, other.stderr
+    assert "NEEDS_YES" in other.stderr
+    assert "80 labels" in other.stderr
 
 
 def test_a_budget_below_one_page_buys_nothing_and_says_so(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ class JobControllerServicer(wire.Servicer):
             request.paused if request.HasField("paused") else None,
             request.budget_usd_micros if request.HasField("budget_usd_micros") else None,
             request.expected_version,
+            campaigns_wire.stop_rule(request.stop) if request.HasField("stop") else None,
         )
         return pb.UpdateCampaignResponse(campaign=campaigns_wire.campaign_message(changed))
 

@@ -89,7 +89,7 @@ def parse(path: Path) -> ServeInfo | None:
 
 @contextlib.contextmanager
 def project_lock(project: Path) -> Iterator[None]:
-    """Held while a server runs for the project, so that two starts at once cannot both win.
+    """Held while a server or a run works on the project, so that two starts at once cannot both win.
 
     Raises:
         WrongState: another process serves this project; names it.
@@ -109,16 +109,18 @@ def project_lock(project: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            info = parse(path_of(project))
-            who = f"process {info.pid}" if info is not None else "another process that is starting"
+            who = (state / "serve.lock").read_text(encoding="utf-8").strip()
             raise WrongState(
-                f"project {project.resolve()} is served by {who}",
+                f"project {project.resolve()} is in use by {f'process {who}' if who else 'another process'}",
                 kind="project",
                 id=str(project),
                 state="in use",
                 reason="PROJECT_IN_USE",
-                fix="use it (commands in this project find it), or stop it first",
+                fix="wait for it or stop it; what gandt serve runs is found by the commands in this project",
             ) from None
+        with contextlib.suppress(OSError):  # a full disk: then the process goes unnamed
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         yield
 
 

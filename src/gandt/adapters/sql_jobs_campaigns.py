@@ -50,7 +50,7 @@ class CampaignRows(SqlStore):
                 old = connection.execute(select(campaigns).where(campaigns.c.request_id == request_id)).first()
                 if old is not None:
                     made = _campaign(connection, old)
-                    if replace(made.spec, budget_usd_micros=0) != replace(campaign.spec, budget_usd_micros=0):
+                    if _without_limits(made.spec) != _without_limits(campaign.spec):
                         raise AlreadyExists(
                             f"request {request_id} made campaign {made.campaign_id} with another spec",
                             kind="campaign",
@@ -104,7 +104,7 @@ class CampaignRows(SqlStore):
     def change_campaign(
         self, campaign_id: str, change: Callable[[Campaign], Campaign], now: datetime, expected_version: int = 0
     ) -> Campaign:
-        """Read, change and write a campaign's state, message and budget in one transaction.
+        """Read, change and write a campaign's state, message, budget and stop rule in one transaction.
 
         Raises:
             Conflict: the campaign has another version than the expected one (0 is not checked).
@@ -120,7 +120,7 @@ class CampaignRows(SqlStore):
                     fix="read it again",
                 )
             after = change(before)
-            if (after.state, after.message, after.money) == (before.state, before.message, before.money):
+            if after == before:
                 return before
             connection.execute(
                 update(campaigns)
@@ -129,7 +129,8 @@ class CampaignRows(SqlStore):
                     state=after.state.value,
                     message=after.message,
                     budget=after.money.budget,
-                    resume_state=before.state.value if after.state is CampaignState.PAUSED else row.resume_state,
+                    spec=spec_to_json(replace(before.spec, stop=after.spec.stop)),
+                    resume_state=_resume_state(before, after, row.resume_state),
                 )
             )
             touch(connection, before.campaign_id, now)
@@ -139,6 +140,18 @@ class CampaignRows(SqlStore):
         """The state that a paused campaign goes back to."""
         with self.read() as connection:
             return CampaignState(campaign_row(connection, campaign_id).resume_state or CampaignState.RUNNING)
+
+
+def _without_limits(spec: CampaignSpec) -> CampaignSpec:
+    """What a campaign is to do; its limits may have been changed since."""
+    return replace(spec, budget_usd_micros=0, stop=StopRule())
+
+
+def _resume_state(before: Campaign, after: Campaign, known: str | None) -> str | None:
+    """The state to go back to from a pause or an end: a campaign for single steps never goes on by itself."""
+    leaves = after.state in (CampaignState.PAUSED, CampaignState.STOPPING)
+    works = before.state in (CampaignState.RUNNING, CampaignState.MANUAL)
+    return before.state.value if leaves and works else known
 
 
 def touch(connection: Connection, campaign_id: str, now: datetime) -> None:

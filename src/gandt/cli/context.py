@@ -53,6 +53,7 @@ class Context:
         self.endpoint = endpoint
         self._stack = ExitStack()
         self._embedded: Any = None
+        self._holds = False
 
     @classmethod
     def of(cls, args: argparse.Namespace, out: Output) -> Context:
@@ -129,6 +130,22 @@ class Context:
     def at(self, folder: Path) -> Context:
         """The same for another project folder, with that folder's own configuration."""
         return Context(folder, self.out, configuration.load(folder), self.seed, "")
+
+    def hold_project(self) -> None:
+        """Keep the project for this command until it ends, before it writes; not where services run elsewhere.
+
+        Commands that only look (`status`, `report`) do not ask for it.
+
+        Raises:
+            WrongState: another command holds it.
+        """
+        remote = self.endpoint or self.config.get("endpoints", "jobcontroller")
+        if remote or self._holds or not self.state_dir.is_dir() or self._served() is not None:
+            return
+        from gandt_standalone.serve_file import project_lock
+
+        self._stack.enter_context(project_lock(self.project_dir))
+        self._holds = True
 
     def has_server(self) -> bool:
         """Whether the services outlive this command, so that people can label."""

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, ctx: Context) -> int:
     sources = steps.image_sources(ctx, args.sources)
     ctx.require_project()
+    ctx.hold_project()
     client = ctx.connect("jobcontroller")
     code = steps.ingest(ctx, client, sources)
     ctx.out.summary({"sources": sources, "images": client.count_images()}, "next: gandt embed")

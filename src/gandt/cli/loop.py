@@ -64,6 +64,8 @@ class LoopResult:
         lines = [self.sentence]
         if self.campaign.message:
             lines.append(f"it is {self.campaign.state}: {self.campaign.message}")
+        if self.campaign.state == "completed" and self.campaign.labeled < self.campaign.images:
+            lines.append("run it again with a higher limit to go on with these labels")
         if f.random is not None and f.targets_in_pool:
             if f.labels_to_goal and f.random.ratio:
                 lines.append(
@@ -103,6 +105,7 @@ class _Clock:
 def run_loop(ctx: Context, loop: Loop) -> LoopResult:
     """Runs everything to the end of the campaign, or until it waits for people; then writes the report."""
     clock = _Clock()
+    ctx.hold_project()
     client = ctx.connect("jobcontroller")
     clock.enter("ingest")
     code = steps.ingest(ctx, client, loop.sources)
@@ -169,7 +172,9 @@ def _bought_nothing(campaign: Campaign) -> GandtError:
 
 
 def _campaign(ctx: Context, client: JobControllerClient, loop: Loop) -> Campaign:
-    """The project's campaign: the newest one when it has the same goal, else a new one.
+    """The project's campaign: the newest one when it has the same goal, with the limits of now; else a new one.
+
+    A campaign that has ended goes on with the labels it has when a limit is raised.
 
     Raises:
         GandtError: another campaign is under way, or a new one would buy labels again and nobody said --yes.
@@ -180,15 +185,20 @@ def _campaign(ctx: Context, client: JobControllerClient, loop: Loop) -> Campaign
     except NotFound:
         return client.create_campaign(spec)
     if newest.state == "manual":
-        raise GandtError(
-            f"campaign {newest.spec.name} goes step by step",
-            reason="CAMPAIGN_UNDER_WAY",
-            fix="go on with gandt select, launch, collect and aggregate, or end it with gandt cancel",
-        )
-    if newest.spec == spec:
-        return client.update_campaign(newest.campaign_id, paused=False) if newest.state == "failed" else newest
-    if not newest.state.is_final and replace(newest.spec, budget_usd_micros=spec.budget_usd_micros) == spec:
-        return client.update_campaign(newest.campaign_id, budget_usd_micros=spec.budget_usd_micros)
+        raise _goes_step_by_step(newest)
+    if replace(newest.spec, budget_usd_micros=spec.budget_usd_micros, stop=spec.stop) == spec:
+        changed = newest
+        if newest.spec != spec:
+            changed = client.update_campaign(
+                newest.campaign_id, budget_usd_micros=spec.budget_usd_micros, stop=spec.stop
+            )
+        if newest.state.is_final and not changed.state.is_final:
+            ctx.out.note(f"campaign {spec.name} goes on with the {newest.labeled:,} labels that it has")
+        if changed.state == "failed":
+            changed = client.update_campaign(newest.campaign_id, paused=False)
+        if changed.state == "manual":
+            raise _goes_step_by_step(changed)
+        return changed
     if newest.state.is_final and newest.labeled and not loop.begin_anew:
         raise GandtError(
             f"this project has bought {newest.labeled:,} labels for {usd(newest.money.spent)} with other settings; "
@@ -203,6 +213,14 @@ def _campaign(ctx: Context, client: JobControllerClient, loop: Loop) -> Campaign
             fix="run it with the settings that it began with, or end it with gandt cancel",
         )
     return client.create_campaign(spec)
+
+
+def _goes_step_by_step(campaign: Campaign) -> GandtError:
+    return GandtError(
+        f"campaign {campaign.spec.name} goes step by step",
+        reason="CAMPAIGN_UNDER_WAY",
+        fix="go on with gandt select, launch, collect and aggregate, or end it with gandt cancel",
+    )
 
 
 def _label(
@@ -226,6 +244,7 @@ def _label(
         if url and loop.open_browser:
             webbrowser.open(url)
     shown: set[tuple[str, str]] = set()
+    told: set[tuple[str, int]] = set()
 
     def on_change(now: Campaign, newest: Round | None) -> None:
         clock.enter(_stage(newest))
@@ -234,7 +253,8 @@ def _label(
             ctx.out.warn(now.message)
         if newest is not None and (str(newest.number), str(newest.state)) not in shown:
             shown.add((str(newest.number), str(newest.state)))
-            if newest.state == "selected":
+            if ("selected", newest.number) not in told:  # the watch may miss the state itself
+                told.add(("selected", newest.number))
                 ctx.out.note(f"round {newest.number}: {newest.images} images selected by {newest.strategy}")
             if newest.state == "aggregated":
                 ctx.out.note(

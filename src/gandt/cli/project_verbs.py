@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def run_project_embed(args: argparse.Namespace, ctx: Context) -> int:
     """`gandt embed` without files: CreateEmbeddingJob for the catalog."""
     ctx.require_project()
+    ctx.hold_project()
     job = steps.embed(ctx, ctx.connect("jobcontroller"))
     if not job.total:
         raise GandtError("every image of the catalog has its vector", reason="NOTHING_TO_DO")

@@ -28,7 +28,8 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     ctx.require_project()
     multi = args.multilabel or ctx.config.get("project", "multi_label")
     classes = ctx.config.get("project", "classes")
-    if classes and (other := ctx.config.get("project", "other_label")):
+    other = ctx.config.get("project", "other_label")
+    if classes and other and other not in classes:
         classes = [*classes, other]
     code = steps.import_labels(ctx, ctx.connect("jobcontroller"), args.table, LabelKind(args.kind), multi, classes)
     ctx.out.summary({"table": args.table, "kind": args.kind}, "next: gandt select")

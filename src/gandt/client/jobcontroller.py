@@ -10,7 +10,7 @@ from typing import Any
 from gandt.client.connection import Channel
 from gandt.domain.catalog import CatalogImage, EmbeddingJob, LabelKind, StoredLabel, WorkerRecord
 from gandt.domain.datasets import Answer
-from gandt.domain.labeling.campaigns import Campaign, CampaignSpec
+from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, StopRule
 from gandt.domain.labeling.jobs import JobReport
 from gandt.domain.labeling.money import Quote
 from gandt.domain.labeling.outcomes import (
@@ -115,13 +115,19 @@ class JobControllerClient:
         paused: bool | None = None,
         budget_usd_micros: int | None = None,
         expected_version: int = 0,
+        stop: StopRule | None = None,
     ) -> Campaign:
-        """Pause, resume or change the budget. Raises Conflict, WrongState, InvalidInput."""
+        """Pause, resume, or change the limits; a limit that is raised reopens a campaign that has ended.
+
+        Raises:
+            Conflict, WrongState, InvalidInput: see the contract.
+        """
         request = pb.UpdateCampaignRequest(
             campaign_id=campaign_id,
             paused=paused,
             budget_usd_micros=budget_usd_micros,
             expected_version=expected_version,
+            stop=None if stop is None else campaigns_wire.stop_rule_message(stop),
         )
         return campaigns_wire.campaign(self._stub.UpdateCampaign(request).campaign)
 

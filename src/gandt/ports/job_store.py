@@ -53,7 +53,7 @@ class CampaignStore(Protocol):
     def change_campaign(
         self, campaign_id: str, change: Callable[[Campaign], Campaign], now: datetime, expected_version: int = 0
     ) -> Campaign:
-        """Read, change and write a campaign's state, message and budget in one transaction.
+        """Read, change and write a campaign's state, message, budget and stop rule in one transaction.
 
         Raises:
             Conflict: the campaign has another version than the expected one (0 is not checked).
@@ -61,7 +61,7 @@ class CampaignStore(Protocol):
         ...
 
     def resume_state(self, campaign_id: str) -> CampaignState:
-        """The state that a paused campaign goes back to."""
+        """The state that a paused or ended campaign goes back to."""
         ...
 
     def create_round(self, new: Round, picked: Sequence[Pick], request_id: str) -> Round:

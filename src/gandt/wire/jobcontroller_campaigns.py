@@ -67,20 +67,29 @@ _SPEC_LISTS = ("classes", "target_labels", "positive_example_uris", "negative_ex
 _STOP = ("max_rounds", "max_labels", "max_answers", "min_yield", "poor_rounds")
 
 
+def stop_rule(message: pb.StopRule) -> StopRule:
+    """The stop rule of a message."""
+    return StopRule(**{name: getattr(message, name) for name in _STOP})
+
+
+def stop_rule_message(record: StopRule) -> pb.StopRule:
+    """The message of a stop rule."""
+    return pb.StopRule(**{name: getattr(record, name) for name in _STOP})
+
+
 def spec(message: pb.CampaignSpec) -> CampaignSpec:
     """What a campaign is to do, as it was sent; `campaigns.checked` puts in the defaults."""
     fields: dict[str, Any] = {name: getattr(message, name) for name in _SPEC_SCALARS}
     fields |= {name: tuple(getattr(message, name)) for name in _SPEC_LISTS}
-    stop = StopRule(**{name: getattr(message.stop, name) for name in _STOP})
     control = message.control_fraction if message.HasField("control_fraction") else CONTROL_FRACTION
-    return CampaignSpec(**fields, stop=stop, control_fraction=control)
+    return CampaignSpec(**fields, stop=stop_rule(message.stop), control_fraction=control)
 
 
 def spec_message(record: CampaignSpec) -> pb.CampaignSpec:
     """The inverse of `spec`."""
     return pb.CampaignSpec(
         **{name: getattr(record, name) for name in (*_SPEC_SCALARS, *_SPEC_LISTS)},
-        stop=pb.StopRule(**{name: getattr(record.stop, name) for name in _STOP}),
+        stop=stop_rule_message(record.stop),
         control_fraction=record.control_fraction,
     )
 

@@ -57,7 +57,7 @@ def test_a_served_project_is_found_and_served_once(tmp_path: Path) -> None:
         with _run(tmp_path) as second:
             _, complaint = second.communicate(timeout=60)
         assert second.returncode == 1
-        assert f"PROJECT_IN_USE project {tmp_path} is served by process {process.pid}" in complaint
+        assert f"PROJECT_IN_USE project {tmp_path} is in use by process {process.pid}" in complaint
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
         assert not serve_file.path_of(tmp_path).exists()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Use cases of campaigns: create, pause, resume, change the budget, stop, and watch."""
+"""Use cases of campaigns: create, pause, resume, change the limits, stop, and watch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from gandt.domain.errors import InvalidInput, WrongState
-from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignState, checked
+from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignState, StopRule, checked
 from gandt.domain.labeling.rounds import Round
 from gandt.domain.paging import number_of, page_size, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
@@ -61,18 +61,29 @@ class Campaigns:
         after = token_after("campaigns", rows[-1][0]) if len(rows) == limit else ""
         return [campaign for _, campaign in rows], after
 
-    def update(self, campaign_id: str, paused: bool | None, budget: int | None, expected_version: int = 0) -> Campaign:
-        """Pause, resume or change the budget; what is None stays.
+    def update(
+        self,
+        campaign_id: str,
+        paused: bool | None,
+        budget: int | None,
+        expected_version: int = 0,
+        stop: StopRule | None = None,
+    ) -> Campaign:
+        """Pause, resume, or change the limits; what is None stays.
+
+        A completed or stopped campaign of which a limit is raised goes on with the labels and the money that it has.
 
         Raises:
             Conflict: the campaign has another version than the expected one.
             WrongState: it is ending or over.
-            InvalidInput: the budget is below what is spent and held.
+            InvalidInput: the budget is below what is spent and held, or the stop rule can never work.
         """
         back = self._parts.store.resume_state(campaign_id)
 
         def change(now: Campaign) -> Campaign:
             changed = now if budget is None else _with_budget(now, budget)
+            changed = changed if stop is None else replace(changed, spec=checked(replace(changed.spec, stop=stop)))
+            changed = _reopened(now, changed, back)
             return changed if paused is None else _paused(changed, paused, back)
 
         changed = self._parts.store.change_campaign(campaign_id, change, self._parts.clock.now(), expected_version)
@@ -130,6 +141,14 @@ def _with_budget(now: Campaign, budget: int) -> Campaign:
             fix="stop running labeling jobs first, or give more",
         )
     return replace(now, money=replace(now.money, budget=budget))
+
+
+def _reopened(before: Campaign, after: Campaign, back: CampaignState) -> Campaign:
+    """Running again, where it had ended and a limit is raised. Failed ones are resumed when the cause is mended."""
+    raised = after.money.budget > before.money.budget or after.spec.stop.allows_more_than(before.spec.stop)
+    if not raised or before.state not in (CampaignState.COMPLETED, CampaignState.STOPPED):
+        return after
+    return replace(after, state=back, message="")
 
 
 def _paused(now: Campaign, paused: bool, back: CampaignState) -> Campaign:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,20 @@ class StopRule:
     max_answers: int = 0
     min_yield: float = 0.0
     poor_rounds: int = 2
+
+    def allows_more_than(self, other: StopRule) -> bool:
+        """Whether at least one limit is higher than another rule's; 0 is no limit.
+
+        >>> StopRule(max_rounds=5).allows_more_than(StopRule(max_rounds=3))
+        True
+        >>> StopRule(max_answers=5).allows_more_than(StopRule())
+        False
+        """
+        counts = ("max_rounds", "max_labels", "max_answers")
+        limits = [(getattr(self, name) or math.inf, getattr(other, name) or math.inf) for name in counts]
+        raised = any(mine > theirs for mine, theirs in limits)
+        patience = bool(other.min_yield) and self.poor_rounds > other.poor_rounds
+        return raised or self.min_yield < other.min_yield or patience
 
 
 @dataclass(frozen=True, slots=True)

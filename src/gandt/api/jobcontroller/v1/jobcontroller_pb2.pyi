@@ -944,14 +944,19 @@ class UpdateCampaignRequest(google.protobuf.message.Message):
     PAUSED_FIELD_NUMBER: builtins.int
     BUDGET_USD_MICROS_FIELD_NUMBER: builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: builtins.int
+    STOP_FIELD_NUMBER: builtins.int
     campaign_id: builtins.str
     """Its id."""
     paused: builtins.bool
     """Pause (true) or resume (false)."""
     budget_usd_micros: builtins.int
-    """New budget; at least what is spent and reserved."""
+    """New budget; at least what is spent and reserved. A larger one reopens a campaign that has ended, as stop does."""
     expected_version: builtins.int
     """ABORTED unless the campaign has this version; 0 is not checked."""
+    @property
+    def stop(self) -> global___StopRule:
+        """New stop rule, whole. Where it raises a limit, a completed or stopped campaign goes on with the labels that it has."""
+
     def __init__(
         self,
         *,
@@ -959,9 +964,10 @@ class UpdateCampaignRequest(google.protobuf.message.Message):
         paused: builtins.bool | None = ...,
         budget_usd_micros: builtins.int | None = ...,
         expected_version: builtins.int = ...,
+        stop: global___StopRule | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "_paused", b"_paused", "budget_usd_micros", b"budget_usd_micros", "paused", b"paused"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "_paused", b"_paused", "budget_usd_micros", b"budget_usd_micros", "campaign_id", b"campaign_id", "expected_version", b"expected_version", "paused", b"paused"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "_paused", b"_paused", "budget_usd_micros", b"budget_usd_micros", "paused", b"paused", "stop", b"stop"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "_paused", b"_paused", "budget_usd_micros", b"budget_usd_micros", "campaign_id", b"campaign_id", "expected_version", b"expected_version", "paused", b"paused", "stop", b"stop"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_budget_usd_micros", b"_budget_usd_micros"]) -> typing.Literal["budget_usd_micros"] | None: ...
     @typing.overload
