@@ -129,7 +129,7 @@ def test_a_campaign_runs_and_is_watched(world: World, client: JobControllerClien
     assert {label.image_id: label.labels[0] for label in labels} == world.truth
     answers = list(client.list_answers())
     assert len(answers) == len({(a.job, a.image_id, a.worker_id) for a in answers}) == 36
-    assert [w.worker_id for w in client.list_workers()] == ["w1", "w2", "w3"]
+    assert [w.worker_id for w in client.list_workers()] == ["w1", "w2", "w3", "w4"]
     assert [r.number for r in client.list_rounds()] == [1, 2]
     jobs = list(client.list_labeling_jobs())
     assert [job.state for job in jobs] == [JobState.SETTLED] * 2
