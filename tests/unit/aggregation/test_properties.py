@@ -80,6 +80,20 @@ def test_repeated_rows_do_not_matter(method: str, rows: list[Row], seed: int) ->
     assert result.summary.repeated_answers == sum(label != "-" for _, _, label in again)
 
 
+@pytest.mark.parametrize("method", [*METHODS, "two-coin"])
+@quick
+@given(rows=sets_of, seed=st.integers(0, 10))
+def test_order_names_and_repeats_do_not_matter_with_several_labels(method: str, rows: list[Row], seed: int) -> None:
+    spec = {"method": method, "multi_label": True}
+    plain = picture(rows, classes=("a", "b", "c"), **spec)
+    mixed = random.Random(seed).sample([*rows, *rows[: len(rows) // 2]], len(rows) + len(rows) // 2)
+    assert picture(mixed, classes=("a", "b", "c"), **spec) == plain
+    renamed = [(i, w, cell.translate(str.maketrans("abc", "zyx"))) for i, w, cell in rows]
+    for image, other in picture(renamed, classes=("x", "y", "z"), **spec).items():
+        assert other[1:4] == plain[image][1:4]
+        assert np.array(other[5])[::-1] == pytest.approx(np.array(plain[image][5]), abs=1e-6)
+
+
 @quick
 @given(rows=rows_of, size=st.integers(1, 200))
 def test_borders_of_chunks_do_not_matter(rows: list[Row], size: int) -> None:

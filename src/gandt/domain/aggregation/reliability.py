@@ -86,7 +86,7 @@ def measure_sets(votes: SetVotes, posterior: NDArray[np.float64]) -> Reliability
     whole = np.ones(n, np.bool_)
     known = votes.has_gold[votes.item]
     alone = votes.sizes()[votes.item] < 2
-    for label in range(votes.classes):
+    for label in range(votes.classes if n else 0):
         binary = votes.binary(label)
         hit, reject = rates(posterior[:, label], binary)
         totals = label_scores(binary, hit, reject)
