@@ -43,7 +43,6 @@ def serving(project: Path, **environment: str) -> Iterator[Path]:
         f"GANDT_{service}__{port}": "0"
         for service in ("EMBEDDING", "VECTORSEARCH", "SELECTION", "AGGREGATION", "JOBCONTROLLER", "LABELING")
         for port in ("PORT", "HEALTH_PORT", "METRICS_PORT")
-        if (service, port) != ("LABELING", "HEALTH_PORT")  # it speaks HTTP and has none
     }
     serve_json = project / ".gandt" / "serve.json"
     with (project / "serve.log").open("w") as log:

@@ -17,6 +17,13 @@ class Settings(ObjectSettings, ServerSettings):
     model_config = SettingsConfigDict(env_prefix="GANDT_LABELING__")
 
     port: int = Field(default=8080, ge=0, le=65535, description="HTTP port for API and workers; 0 takes a free one.")
+    health_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Changes nothing: /healthz and /readyz are on the service's own port. It is taken so that one loop "
+        "can set the ports of all services.",
+    )
     metrics_port: int | None = Field(
         default=9056, ge=0, le=65535, description="Prometheus /metrics; 0 takes a free one, empty turns it off."
     )
