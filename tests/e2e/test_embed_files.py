@@ -190,11 +190,11 @@ def test_killed_at_random_places_a_run_loses_and_doubles_nothing(
 
 def test_ctrl_c_saves_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photos").mkdir()
-    for n in range(600):
-        (tmp_path / "photos" / f"{n:03}.png").write_bytes(png(n, 4))
+    for n in range(3000):  # enough to be in the middle however slow this process is to see the second part
+        (tmp_path / "photos" / f"{n:04}.png").write_bytes(png(n, 4))
     assert end_in_the_middle("vectors", Path("vectors"), 2, signal.SIGINT) == 130
     saved = len(embedded("vectors"))
-    assert 40 <= saved < 600
+    assert 40 <= saved < 3000
     assert main(["embed", "photos", "-o", "vectors", "--json"]) == 0
     assert summary(capsys)[0]["resumed"] == saved
 
