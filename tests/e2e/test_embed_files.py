@@ -143,7 +143,7 @@ def test_shards_together_are_the_whole(tmp_path: Path, capsys: pytest.CaptureFix
 
 # Small parts, so that the first is written long before the end.
 _PROGRAM = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # a background shell passes it on ignored
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # a background shell ignores it
     "import gandt.tables.vector_parts as p, sys; p.PART_ROWS = 20; from gandt.cli.main import main;"
     "sys.exit(main(['embed', 'photos', '-o', sys.argv[1], '--quiet']))"
 )
