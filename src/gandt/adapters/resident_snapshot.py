@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from gandt.adapters.fsync import sync
 from gandt.adapters.resident_table import ResidentTable, View
 from gandt.adapters.snapshot_records import (
     BEGIN,
@@ -38,7 +39,6 @@ from gandt.adapters.snapshot_records import (
     Unproven,
     encoded,
     records,
-    sync_folder,
     write_atomically,
     written,
 )
@@ -257,7 +257,7 @@ class Snapshots:
                 _close(known)
             self._logs.clear()
             with contextlib.suppress(OSError):
-                sync_folder(self._folder)
+                sync(self._folder)
 
     # ---- inside; the lock is held ----
 
@@ -287,7 +287,7 @@ class Snapshots:
                     old, old_number = known.file, known.number
                     known.file, known.number, known.length = file, number, length
                     self._write_head(known)
-                    sync_folder(self._folder)
+                    sync(self._folder)
             except BaseException:
                 file.close()
                 raise

@@ -18,7 +18,6 @@ from gandt.adapters.fsync import sync
 BEGIN, UPSERT, DELETE = 1, 2, 3
 MAGIC = b"gtr1"
 RECORD = struct.Struct("<4sIQQQQ")  # magic, kind, generation, the generation before, bytes of JSON, of vectors
-sync_folder = sync
 CRC = struct.Struct("<I")
 
 

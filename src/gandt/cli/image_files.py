@@ -15,6 +15,7 @@ from gandt.domain.errors import GandtError, InvalidInput, NotFound, PermissionDe
 from gandt.ports.object_store import ObjectStore
 from gandt.tables.files import SUFFIXES as TABLES
 from gandt.tables.files import check_columns, read_rows
+from gandt.tables.paths import is_inside, shown
 from gandt.tables.vector_parts import key
 
 # HEIC is not taken, but silently passing over somebody's photos would be worse than the error.
@@ -74,16 +75,16 @@ def find_images(
                 yield image
 
     images = ImageList(mine())
-    shown = ", ".join(map(shown_name, [*given, *([manifest] if manifest else [])]))
+    names = ", ".join(map(shown, [*given, *([manifest] if manifest else [])]))
     if refused and not found:
         raise GandtError(
-            f"nothing in {shown} can be read; the warnings say why",
+            f"nothing in {names} can be read; the warnings say why",
             reason="NOTHING_READABLE",
             fix="change the permissions, or name another folder",
         )
     if not found:
         raise GandtError(
-            f"there are no images in {shown}",
+            f"there are no images in {names}",
             reason="NOTHING_TO_DO",
             fix="name a folder with JPEG, PNG, WebP, GIF, BMP or TIFF files",
         )
@@ -117,11 +118,6 @@ def is_in(shard: Shard, image: str) -> bool:
     return shard[1] == 1 or key(image) % shard[1] == shard[0]
 
 
-def shown_name(path: str | Path) -> str:
-    r"""A path for people: bytes that are not UTF-8 as `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def short(name: str) -> str:
     """The name, its middle left out when it is very long."""
     return name if len(name) <= LONGEST_SHOWN else f"{name[:100]} ... {name[-100:]}"
@@ -145,7 +141,7 @@ def _below(path: Path, refuse: Refuse) -> Iterator[ImageFile]:
                     if not entry.name.startswith("."):
                         yield from _entry(entry, path, folders, refuse)
         except OSError as error:
-            refuse(shown_name(folder), _unreadable(Path(folder), error))
+            refuse(shown(folder), _unreadable(Path(folder), error))
 
 
 def _entry(entry: os.DirEntry[str], root: Path, folders: list[str], refuse: Refuse) -> Iterator[ImageFile]:
@@ -153,8 +149,8 @@ def _entry(entry: os.DirEntry[str], root: Path, folders: list[str], refuse: Refu
     if _is_folder(entry):
         if not entry.is_symlink():
             folders.append(entry.path)
-        elif not _is_inside(Path(entry.path), root):
-            refuse(shown_name(entry.path), _link_out(Path(entry.path)))
+        elif not is_inside(Path(entry.path), root):
+            refuse(shown(entry.path), _link_out(Path(entry.path)))
         return
     file = Path(entry.path)
     if file.suffix.lower() not in SUFFIXES:
@@ -162,9 +158,9 @@ def _entry(entry: os.DirEntry[str], root: Path, folders: list[str], refuse: Refu
     try:
         yield _file(file.relative_to(root).as_posix(), file, entry.stat())
     except OSError as error:
-        refuse(shown_name(file), _unreadable(file, error))
+        refuse(shown(file), _unreadable(file, error))
     except InvalidInput as error:
-        refuse(shown_name(file), error)
+        refuse(shown(file), error)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -202,9 +198,9 @@ def _manifest(path: str, refuse: Refuse) -> Iterator[ImageFile]:
         try:
             yield _file(name, file, file.stat())
         except OSError as error:
-            refuse(shown_name(name), _unreadable(file, error))
+            refuse(shown(name), _unreadable(file, error))
         except InvalidInput as error:
-            refuse(shown_name(name), error)
+            refuse(shown(name), error)
 
 
 def _manifest_rows(path: str) -> Iterator[tuple[str, str]]:
@@ -233,14 +229,14 @@ def _file(image: str, path: Path, facts: os.stat_result) -> ImageFile:
     """The file; what is none (opening a pipe would wait forever) or has no name that a table can hold is refused."""
     if not stat.S_ISREG(facts.st_mode):
         raise InvalidInput(
-            f"{shown_name(path)} is no file but a pipe, a socket or a device",
+            f"{shown(path)} is no file but a pipe, a socket or a device",
             field="PATH",
             reason="NOT_A_FILE",
             fix="name files, or the folder that holds them",
         )
-    if shown_name(image) != image:
+    if shown(image) != image:
         raise InvalidInput(
-            f"the name of {shown_name(path)} is not UTF-8", field="PATH", reason="FILE_NAME", fix="rename the file"
+            f"the name of {shown(path)} is not UTF-8", field="PATH", reason="FILE_NAME", fix="rename the file"
         )
     return ImageFile(image, str(path), _version(f"{facts.st_mtime_ns}-{facts.st_size}"), facts.st_size)
 
@@ -253,23 +249,16 @@ def _is_link(path: Path) -> bool:
     return os.path.islink(path)  # noqa: PTH114  # unlike pathlib it raises nothing: no permission, a path too long
 
 
-def _is_inside(link: Path, folder: Path) -> bool:
-    try:
-        return link.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a loop of links
-        return False
-
-
 def _link_out(link: Path) -> GandtError:
     return PermissionDenied(
-        f"{shown_name(link)} is a link to a folder, which is not followed",
+        f"{shown(link)} is a link to a folder, which is not followed",
         reason="LINK_OUT_OF_FOLDER",
         fix="name that folder too",
     )
 
 
 def _unreadable(path: Path, error: OSError) -> GandtError:
-    name = shown_name(path)
+    name = shown(path)
     if (_is_link(path) and isinstance(error, FileNotFoundError | NotADirectoryError)) or error.errno == errno.ELOOP:
         return NotFound(
             f"{name} is a link that leads nowhere",
