@@ -148,6 +148,32 @@ def test_a_wrong_configuration_names_the_place(tmp_path: Path, text: str, part: 
     assert "gandt.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize("verb", [["status"], ["aggregate", "none.csv", "-o", "out.csv"], ["report"]])
+def test_a_wrong_key_of_a_service_stops_every_verb(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ["--project", str(tmp_path)]
+    (tmp_path / "gandt.toml").write_text('[vectorsearch]\nmilvus_url = "x"\n')
+    assert main([*verb, *place]) == exit_codes.USAGE
+    assert "milvus_uri" in capsys.readouterr().err
+    (tmp_path / "gandt.toml").write_text("[aggregation]\nport = 70000\n")
+    assert main([*verb, *place]) == exit_codes.USAGE
+    assert "aggregation.port" in capsys.readouterr().err
+    (tmp_path / "gandt.toml").unlink()
+    monkeypatch.setenv("GANDT_LABELING__PROT", "9000")
+    assert main([*verb, *place]) == exit_codes.USAGE
+    assert "labeling.prot" in capsys.readouterr().err
+
+
+def test_an_error_is_explained_also_where_the_configuration_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gandt.toml").write_text("[nonsense]\n")
+    assert main(["explain", "UNKNOWN_SETTING", "--project", str(tmp_path)]) == exit_codes.DONE
+    assert main(["version", "--project", str(tmp_path)]) == exit_codes.DONE
+    assert not capsys.readouterr().err
+
+
 def test_the_section_of_the_process_that_runs_all_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "gandt.toml").write_text('[standalone]\nlog_level = "debug"\n')
     assert main(["config", "show", "standalone", "--project", str(tmp_path), "--json"]) == exit_codes.DONE

@@ -44,78 +44,58 @@ async def _waiting(gathering: Gathering[int, int], work: Work, items: Sequence[i
     return tasks
 
 
-def test_what_arrives_while_work_runs_goes_together_in_turn(pool: WorkPool) -> None:
+async def test_what_arrives_while_work_runs_goes_together_in_turn(pool: WorkPool) -> None:
     work = Work()
-
-    async def scenario() -> list[int]:
-        tasks = await _waiting(Gathering(pool, work, most=2), work, [1, 2, 3, 4])
-        work.go.set()
-        return await asyncio.gather(*tasks)
-
-    assert asyncio.run(scenario()) == [2, 4, 6, 8]
+    tasks = await _waiting(Gathering(pool, work, most=2), work, [1, 2, 3, 4])
+    work.go.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6, 8]
     assert work.groups == [[1], [2, 3], [4]]
 
 
-def test_an_error_is_raised_at_its_caller_only(pool: WorkPool) -> None:
+async def test_an_error_is_raised_at_its_caller_only(pool: WorkPool) -> None:
     work = Work()
-
-    async def scenario() -> list[int | BaseException]:
-        tasks = await _waiting(Gathering(pool, work), work, [1, -2, 3])
-        work.go.set()
-        return await asyncio.gather(*tasks, return_exceptions=True)
-
-    first, second, third = asyncio.run(scenario())
+    tasks = await _waiting(Gathering(pool, work), work, [1, -2, 3])
+    work.go.set()
+    first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
     assert (first, third) == (2, 6)
     assert isinstance(second, InvalidInput)
 
 
-def test_a_caller_that_left_is_not_worked_for(pool: WorkPool) -> None:
+async def test_a_caller_that_left_is_not_worked_for(pool: WorkPool) -> None:
     work = Work()
-
-    async def scenario() -> list[int | BaseException]:
-        tasks = await _waiting(Gathering(pool, work), work, [1, 2, 3])
-        tasks[1].cancel()
-        await asyncio.sleep(0)
-        work.go.set()
-        return await asyncio.gather(*tasks, return_exceptions=True)
-
-    outcomes = asyncio.run(scenario())
+    tasks = await _waiting(Gathering(pool, work), work, [1, 2, 3])
+    tasks[1].cancel()
+    await asyncio.sleep(0)
+    work.go.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(outcomes[1], asyncio.CancelledError)
     assert work.groups == [[1], [3]]
 
 
-def test_other_keys_do_not_wait(pool: WorkPool) -> None:
+async def test_other_keys_do_not_wait(pool: WorkPool) -> None:
     work = Work()
-
-    async def scenario() -> int:
-        gathering = Gathering(pool, work)
-        tasks = await _waiting(gathering, work, [1])
-        other = asyncio.create_task(gathering.call("other", 5))
-        while len(work.groups) < 2:
-            await asyncio.to_thread(work.started.wait, 10)
-        work.go.set()
-        await asyncio.gather(*tasks)
-        return await other
-
-    assert asyncio.run(scenario()) == 10
+    gathering = Gathering(pool, work)
+    tasks = await _waiting(gathering, work, [1])
+    other = asyncio.create_task(gathering.call("other", 5))
+    while len(work.groups) < 2:
+        await asyncio.to_thread(work.started.wait, 10)
+    work.go.set()
+    await asyncio.gather(*tasks)
+    assert await other == 10
 
 
-def test_too_many_are_refused_and_room_comes_back(pool: WorkPool) -> None:
+async def test_too_many_are_refused_and_room_comes_back(pool: WorkPool) -> None:
     work = Work()
-
-    async def scenario() -> int:
-        gathering = Gathering(pool, work, waiting=1)
-        tasks = await _waiting(gathering, work, [1, 2])
-        with pytest.raises(Overloaded):
-            await gathering.call("key", 3)
-        work.go.set()
-        await asyncio.gather(*tasks)
-        return await gathering.call("key", 4)
-
-    assert asyncio.run(scenario()) == 8
+    gathering = Gathering(pool, work, waiting=1)
+    tasks = await _waiting(gathering, work, [1, 2])
+    with pytest.raises(Overloaded):
+        await gathering.call("key", 3)
+    work.go.set()
+    await asyncio.gather(*tasks)
+    assert await gathering.call("key", 4) == 8
 
 
-def test_a_bug_in_the_work_reaches_all_and_the_next_call_works(pool: WorkPool) -> None:
+async def test_a_bug_in_the_work_reaches_all_and_the_next_call_works(pool: WorkPool) -> None:
     broken = [True]
 
     def work(items: Sequence[int]) -> list[int | GandtError]:
@@ -124,10 +104,7 @@ def test_a_bug_in_the_work_reaches_all_and_the_next_call_works(pool: WorkPool) -
             raise ZeroDivisionError
         return list(items)
 
-    async def scenario() -> int:
-        gathering = Gathering(pool, work)
-        with pytest.raises(ZeroDivisionError):
-            await gathering.call("key", 1)
-        return await gathering.call("key", 2)
-
-    assert asyncio.run(scenario()) == 2
+    gathering = Gathering(pool, work)
+    with pytest.raises(ZeroDivisionError):
+        await gathering.call("key", 1)
+    assert await gathering.call("key", 2) == 2

@@ -8,11 +8,11 @@ gandt config show embedding       one section
 from __future__ import annotations
 
 import argparse
-import importlib
 
 from gandt.cli import exit_codes
 from gandt.cli.configuration import ALL_IN_ONE, KEYS, SECRETS, SERVICES
 from gandt.cli.context import Context
+from gandt.cli.service_sections import load_section
 from gandt.domain.errors import InvalidInput
 from gandt.domain.nearest_name import nearest_name
 
@@ -46,17 +46,12 @@ def _rows(section: str, ctx: Context) -> list[tuple[str, str, str, str]]:
             if name == section
         ]
     try:
-        settings = importlib.import_module(f"gandt_{section}.settings").Settings
-        from gandt_standalone.catalog import ON_ONE_MACHINE
+        from gandt.runtime.settings import describe
 
-        from gandt.runtime.settings import describe, layered
+        loaded = load_section(ctx.config, section)
     except ModuleNotFoundError as e:
         ctx.out.note(f"section [{section}] is left out: the Python package {e.name} is not installed")
         return []
-    is_elsewhere = section in SERVICES and ctx.config.get("endpoints", section)
-    own = {} if is_elsewhere else ON_ONE_MACHINE.get(section, {})
-    given = ctx.config.services.get(section)
-    loaded = layered(settings, arguments={"config_file": ctx.config.file}, section=given, defaults=own)
     return [(v.key, v.value, v.origin, v.description) for v in describe(loaded)]
 
 

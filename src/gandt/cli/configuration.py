@@ -100,8 +100,7 @@ def load(project: Path, file: str | None = None, environment: Mapping[str, str] 
         InvalidInput: unreadable TOML, an unknown section or key (names the nearest), a value of the wrong type.
     """
     environment = os.environ if environment is None else environment
-    values = {s: {k: Value(default, "default") for k, (default, _) in keys.items()} for s, keys in KEYS.items()}
-    services: dict[str, dict[str, Any]] = {name: {} for name in (*SERVICES, ALL_IN_ONE)}
+    values, services = _defaults()
     main_file = Path(file) if file else project / "gandt.toml"
     for path, needed in ((user_config(environment), False), (main_file, bool(file))):
         for section, content in _read(path, needed).items():
@@ -113,6 +112,16 @@ def load(project: Path, file: str | None = None, environment: Mapping[str, str] 
             section, {k: _from_text(section, k, v, prefix) for k, v in found.items()}, "environment", values, services
         )
     return Config(values, services, main_file if main_file.exists() else None)
+
+
+def defaults() -> Config:
+    """No file and no environment, for commands that must work also where those are wrong."""
+    return Config(*_defaults(), None)
+
+
+def _defaults() -> tuple[dict[str, dict[str, Value]], dict[str, dict[str, Any]]]:
+    values = {s: {k: Value(default, "default") for k, (default, _) in keys.items()} for s, keys in KEYS.items()}
+    return values, {name: {} for name in (*SERVICES, ALL_IN_ONE)}
 
 
 def _read(path: Path, needed: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from gandt.cli import configuration
 from gandt.cli.output import Output
+from gandt.cli.service_sections import check_sections
 from gandt.domain.errors import InvalidInput, WrongState
 
 if TYPE_CHECKING:
@@ -56,12 +57,16 @@ class Context:
         self._holds = False
 
     @classmethod
-    def of(cls, args: argparse.Namespace, out: Output) -> Context:
-        """The context that the common flags ask for."""
+    def of(cls, args: argparse.Namespace, out: Output, reads_configuration: bool = True) -> Context:
+        """The context that the common flags ask for; without `reads_configuration` all settings are defaults."""
         project = Path(args.project)
         if project.exists() and not project.is_dir():
             raise InvalidInput(f"--project {project} is not a folder", field="project", reason="NOT_A_FOLDER")
-        settings = configuration.load(project, args.config)
+        if reads_configuration:
+            settings = configuration.load(project, args.config)
+            check_sections(settings)
+        else:
+            settings = configuration.defaults()
         seed = settings.get("project", "seed") if args.seed is None else args.seed
         if not 0 <= seed < 2**63:
             raise InvalidInput(f"--seed is {seed}, it must be 0 or more", field="seed", reason="BAD_SEED")
@@ -129,7 +134,9 @@ class Context:
 
     def at(self, folder: Path) -> Context:
         """The same for another project folder, with that folder's own configuration."""
-        return Context(folder, self.out, configuration.load(folder), self.seed, "")
+        settings = configuration.load(folder)
+        check_sections(settings)
+        return Context(folder, self.out, settings, self.seed, "")
 
     def hold_project(self) -> None:
         """Keep the project for this command until it ends, before it writes; not where services run elsewhere.

@@ -18,6 +18,8 @@ from gandt.cli.context import Context
 from gandt.domain import errors
 from gandt.domain.errors import NotFound
 
+READS_CONFIGURATION = False  # a broken configuration is what it may have to explain
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reason", metavar="REASON", help="as printed in an error, e.g. COLUMN_MISSING")

@@ -187,7 +187,7 @@ def _run(verb: str, rest: list[str], out: Output) -> int:
             f"gandt {verb} has no --dry-run", field="dry_run", reason="USAGE", fix="nothing was done; run it without"
         )
     check_outputs(verb, args)
-    with Context.of(args, out) as ctx:
+    with Context.of(args, out, getattr(module, "READS_CONFIGURATION", True)) as ctx:
         return int(module.run(args, ctx))
 
 

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
 
+READS_CONFIGURATION = False
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """No flags of its own."""
