@@ -154,9 +154,16 @@ def test_answers_in_the_projects_own_store(tmp_path: Path, job: Path) -> None:
     assert len(table(output)) == 1
 
 
-def test_answers_that_are_not_there(tmp_path: Path) -> None:
-    assert main(["answers", str(tmp_path / "none")]) == 2
-    assert main(["answers", str(tmp_path)]) == 2
+def test_answers_that_are_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["answers", "none"]) == 2
+    assert main(["answers", "empty"]) == 2
+    error = capsys.readouterr().err
+    assert "no Ground Truth answers at empty\n" in error
+    assert "annotations/" in error  # the next step
     assert main(["answers", str(tmp_path), "--compat"]) == 2
     empty = tmp_path / "empty.json"
     empty.write_text("[]")

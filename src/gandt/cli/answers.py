@@ -56,10 +56,14 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     store, place = _store(args.place, ctx)
     if args.compat:
         return _run_compat(args, ctx, store, place)
-    output = read_job(store, place)
+    try:
+        output = read_job(store, place)
+    except NotFound as e:
+        said = e.message.replace(place, args.place)
+        raise NotFound(said, kind=e.kind, id=args.place, reason=e.reason, fix=e.fix) from None
     write_answers(args.output, output.answers)
     for part in output.quarantined:
-        ctx.out.warn(_described(part))
+        ctx.out.warn(_described(part).replace(place, args.place))
     for line in output.failed:
         ctx.out.warn(f"page {line.task or line.number} failed: {line.reason}")
     ctx.out.summary(_figures(output, args.output), _sentence(output, args.output))

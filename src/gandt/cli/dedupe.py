@@ -77,6 +77,7 @@ def _of_project(args: argparse.Namespace, ctx: Context) -> tuple[list[DuplicateG
     from gandt.cli import steps
 
     ctx.require_project()
+    ctx.hold_project()
     controller, client = ctx.connect("jobcontroller"), ctx.connect("vectorsearch")
     job = steps.embed(ctx, controller)
     report = client.find_near_duplicates(

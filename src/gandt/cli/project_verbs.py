@@ -36,6 +36,7 @@ def run_project_select(args: argparse.Namespace, ctx: Context) -> int:
     """`gandt select` without files: CreateRound of the project's campaign, made from gandt.toml when there is none."""
     refuse_file_flags(args, "select", ("count", "strategy", "output"), "name --vectors, or set it in gandt.toml")
     ctx.require_project()
+    ctx.hold_project()
     client = ctx.connect("jobcontroller")
     campaign = open_campaign(ctx, client)
     created = client.create_round(campaign.campaign_id, count=args.count or 0, strategy=args.strategy or "")
