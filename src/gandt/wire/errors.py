@@ -140,7 +140,11 @@ def _from_bare_code(code: grpc.StatusCode, text: str, service: str) -> GandtErro
         )
     cls = _BARE_CODES.get(code, GandtError)
     if cls is errors.BackendUnavailable:
-        return errors.BackendUnavailable(f"the {service} service does not answer: {text or code.name}", backend=service)
+        return errors.BackendUnavailable(
+            f"the {service} service does not answer: {text or code.name}",
+            backend=service,
+            fix="see that the service runs, then do the same again: what it has acknowledged is kept",
+        )
     if cls is errors.DeadlineExceeded:
         return errors.DeadlineExceeded(f"the {service} service did not answer in time")
     return cls(f"the {service} service answered {code.name}: {text}")
