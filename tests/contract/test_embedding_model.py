@@ -91,3 +91,18 @@ def test_it_says_what_it_is(model: EmbeddingModel) -> None:
     assert info.preprocessing
     assert info.max_image_bytes > 0
     assert info.max_batch_images == 32
+
+
+def test_texts_have_vectors_of_the_images_space_or_an_error_that_says_why_not(model: EmbeddingModel) -> None:
+    if not model.info.embeds_texts:
+        with pytest.raises(InvalidInput) as caught:
+            model.prepare_text("a red dress")
+        assert caught.value.reason == "TEXT_UNSUPPORTED"
+        assert caught.value.fix
+        return
+    vectors = model.embed_texts([model.prepare_text(text) for text in ("a red dress", "green")])
+    assert vectors.shape == (2, model.info.dim)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    with pytest.raises(InvalidInput) as caught:
+        model.prepare_text(" ")
+    assert caught.value.reason == "BAD_TEXT"

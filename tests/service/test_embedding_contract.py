@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,44 +25,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gandt.adapters.memory_clock import MemoryMeter
-from gandt.adapters.memory_model import MemoryModel
 from gandt.adapters.memory_objects import MemoryObjects
 from gandt.adapters.system_clock import SystemClock
 from gandt.client.connection import Channel, connect
 from gandt.client.embedding import EmbeddingClient
 from gandt.domain.embedding import ImageInput, StreamItems, StreamOpen, StreamResults
-from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, Overloaded
+from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, InvalidInput, Overloaded
 from gandt.runtime.application import Application
 from gandt.runtime.server import ServerThread
 from gandt.wire import embedding as wire
-
-WAIT = 20.0
-
-
-def png(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG")
-    return data.getvalue()
+from tests.embedding_world import WAIT, Held, eventually, png
 
 
 def image(seed: int) -> ImageInput:
     return ImageInput(str(seed), png(seed))
-
-
-class Held(MemoryModel):
-    """Computes only while its gate is open; remembers the sizes of its batches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate, self.entered = threading.Event(), threading.Event()
-        self.batches: list[int] = []
-
-    def embed(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        self.entered.set()
-        assert self.gate.wait(WAIT)
-        self.batches.append(len(prepared))
-        return super().embed(prepared)
 
 
 @dataclass
@@ -109,15 +85,6 @@ def start() -> Iterator[Callable[..., World]]:
             return World(model, meter, thread, channel, EmbeddingClient(channel))
 
         yield begin
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    ticks = threading.Event()
-    for _ in range(int(WAIT / 0.005)):
-        if condition():
-            return
-        ticks.wait(0.005)
-    raise AssertionError("it never came true")
 
 
 def test_a_full_queue_refuses_with_a_time_to_come_back(start: Callable[..., World]) -> None:
@@ -264,6 +231,24 @@ def test_a_stopping_server_answers_what_it_read_and_the_client_resumes_from_the_
     assert ack == 20
     assert sorted(seen) == list(range(20))
     assert all(vector is not None for vector in seen.values())
+
+
+def test_a_phrase_finds_its_image(start: Callable[..., World]) -> None:
+    world = start()
+    world.model.gate.set()
+    assert world.client.get_model().embeds_texts
+    plain = np.zeros((3, 8, 8, 3), np.uint8)
+    for n, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+        plain[n] = color
+    found = world.client.embed([ImageInput(pixels=pixels) for pixels in plain])
+    images = np.stack([result.vector for result in found if result.vector is not None])
+    phrases = world.client.embed_texts(["blue", "a red one"])  # f32[2, D]
+    assert np.argmax(phrases @ images.T, axis=1).tolist() == [2, 0]
+    (streamed,) = world.client.embed_stream([ImageInput("q", text="blue")])
+    np.testing.assert_array_equal(streamed.vector, phrases[0])
+    with pytest.raises(InvalidInput) as caught:
+        world.client.embed_texts(["red", " "])
+    assert caught.value.reason == "BAD_TEXT"
 
 
 def test_an_image_of_40_mib_passes_and_one_byte_more_fails_alone(start: Callable[..., World]) -> None:

@@ -120,6 +120,17 @@ def test_one_call_takes_at_most_32_images(channel: Channel, client: EmbeddingCli
     assert [r.sequence for r in client.embed(images)] == list(range(33))  # the client makes two calls of it
 
 
+def test_a_text_for_a_model_without_a_text_tower_fails_alone_and_says_why(client: EmbeddingClient) -> None:
+    text, photo = client.embed([ImageInput("q", text="a red dress"), ImageInput("p", png(1))])
+    assert photo.vector is not None
+    assert text.error is not None
+    assert text.error.reason == "TEXT_UNSUPPORTED"
+    assert "open_clip" in str(text.error)
+    with pytest.raises(InvalidInput) as caught:
+        client.embed_texts(["a red dress"])
+    assert caught.value.reason == "TEXT_UNSUPPORTED"
+
+
 def test_objects_are_read_from_the_store(client: EmbeddingClient, folder: Path) -> None:
     LocalFiles(folder / "objects").put("s3://gandt/photos/1.png", png(1))
     found, missing, foreign = client.embed(

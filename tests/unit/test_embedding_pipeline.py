@@ -1,130 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The embedding service's use cases on the fake model: limits, errors, cache, deadlines, metrics."""
+"""The way of images through the embedding service, on the fake model: batches, order, limits, errors, metrics."""
 
 from __future__ import annotations
 
-import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from gandt_embedding.admission import Limits
 from gandt_embedding.cache import VectorCache
 from gandt_embedding.pipeline import Pipeline
-from gandt_embedding.service import EmbeddingService
 from numpy.typing import NDArray
-from PIL import Image
 
 from gandt.adapters.memory_clock import ManualClock, ManualDeadline, MemoryMeter
 from gandt.adapters.memory_model import MemoryModel
 from gandt.adapters.memory_objects import MemoryObjects
-from gandt.domain.embedding import EmbedResult, ImageInput, StreamItems, StreamOpen, StreamResults
-from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, InvalidInput, Overloaded, WrongState
-from gandt.ports.clock import NO_DEADLINE, Deadline
-
-WAIT = 20.0
-
-
-def png(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG")
-    return data.getvalue()
-
-
-class Held(MemoryModel):
-    """Computes only while its gate is open, and remembers its batches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
-        self.entered = threading.Event()
-        self.batches: list[int] = []
-
-    def embed(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        self.entered.set()
-        assert self.gate.wait(WAIT)
-        self.batches.append(len(prepared))
-        return super().embed(prepared)
-
-
-@contextmanager
-def running(
-    model: MemoryModel,
-    meter: MemoryMeter | None = None,
-    clock: ManualClock | None = None,
-    cache: int = 2**20,
-    **limits: Any,
-) -> Iterator[Pipeline]:
-    pipeline = Pipeline(
-        model, MemoryObjects(), VectorCache(cache), Limits(**limits), meter or MemoryMeter(), clock or ManualClock()
-    )
-    try:
-        yield pipeline
-    finally:
-        if isinstance(model, Held):
-            model.gate.set()
-        pipeline.close()
-
-
-def use_cases(pipeline: Pipeline, window: int = 8) -> EmbeddingService:
-    service = EmbeddingService(lambda: pipeline, window)
-    service.warm_up()
-    return service
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    ticks = threading.Event()
-    for _ in range(int(WAIT / 0.005)):
-        if condition():
-            return
-        ticks.wait(0.005)
-    raise AssertionError("it never came true")
-
-
-class Caller:
-    """Waits for results; remembers how many deliveries brought them."""
-
-    def __init__(self) -> None:
-        self.deliveries: list[list[EmbedResult]] = []
-        self._changed = threading.Condition()
-
-    def deliver(self, results: list[EmbedResult]) -> None:
-        with self._changed:
-            self.deliveries.append(results)
-            self._changed.notify_all()
-
-    def wait(self, count: int = 1) -> list[EmbedResult]:
-        """That many results by sequence."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: sum(map(len, self.deliveries)) >= count, WAIT)
-            results = [result for part in self.deliveries for result in part]
-        assert len(results) == count
-        return sorted(results, key=lambda result: result.sequence)
-
-
-def submit(
-    pipeline: Pipeline, seeds: Sequence[int], deadline: Deadline = NO_DEADLINE, caller: Caller | None = None
-) -> Caller:
-    """A unary call of images with these contents."""
-    caller = caller or Caller()
-    pipeline.submit([(n, ImageInput(str(seed), png(seed))) for n, seed in enumerate(seeds)], deadline, caller)
-    return caller
-
-
-def stream(pipeline: Pipeline, seeds: Sequence[int], deadline: Deadline = NO_DEADLINE) -> Caller:
-    """The same as a stream."""
-    caller = Caller()
-    for n, seed in enumerate(seeds):
-        pipeline.submit_when_free(ImageInput(str(seed), png(seed)), n, deadline, caller)
-    return caller
-
-
-def decoded(meter: MemoryMeter, count: int) -> None:
-    eventually(lambda: len(meter.observations("gandt_embedding_stage_seconds", stage="decode")) >= count)
+from gandt.domain.embedding import EmbedResult, ImageInput
+from gandt.domain.errors import BackendUnavailable, DeadlineExceeded, GandtError, InvalidInput, Overloaded
+from gandt.ports.clock import NO_DEADLINE
+from tests.embedding_world import WAIT, Caller, Held, decoded, png, running, stream, submit, use_cases
 
 
 def test_what_is_ready_runs_together_up_to_the_limit() -> None:
@@ -339,180 +234,20 @@ def test_closing_fails_what_waits() -> None:
     assert isinstance(submit(pipeline, [1]).wait()[0].error, BackendUnavailable)
 
 
-def test_the_cache_drops_the_least_recently_used() -> None:
-    row = np.ones(100, np.float32)
-    cache = VectorCache(max_bytes=3 * 700)
-    for name in (b"a", b"b", b"c"):
-        cache.put(name, row)
-    assert cache.get(b"a") is row
-    cache.put(b"d", row)
-    assert [cache.get(name) is not None for name in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    cache.put(b"huge", np.ones(10_000, np.float32))
-    assert len(cache) == 3
-    nothing = VectorCache(0)
-    nothing.put(b"a", row)
-    assert nothing.get(b"a") is None
-
-
-def test_repeated_content_is_computed_once() -> None:
+def test_texts_run_beside_images_and_each_has_its_own_vector() -> None:
     model, meter = Held(), MemoryMeter()
-    model.gate.set()
-    with running(model, meter) as pipeline:
-        service = use_cases(pipeline)
-        first = service.embed([ImageInput("a", png(1))])[0]
-        second = service.embed([ImageInput("b", png(1))])[0]
-    assert (first.cached, second.cached) == (False, True)
-    np.testing.assert_array_equal(first.vector, second.vector)
-    assert model.batches == [1]
-    assert meter.value("gandt_embedding_cache_hits_total") == 1
-
-
-def test_identical_images_under_way_are_computed_once() -> None:
-    model, meter = Held(), MemoryMeter()
-    with running(model, meter, cache=0) as pipeline:
-        urgent = submit(pipeline, [1, 1, 2, 1])
-        assert model.entered.wait(WAIT)
-        bulk = stream(pipeline, [1, 2, 3])
-        decoded(meter, 3)  # of one decode thread: all before it are through
-        model.gate.set()
-        results = urgent.wait(4) + bulk.wait(3)[:2]
-    assert sum(model.batches) == 3
-    assert [result.cached for result in results] == [False, True, False, True, True, True]
-    for result in results:
-        np.testing.assert_array_equal(result.vector, results[2 if result.image_id == "2" else 0].vector)
-    assert meter.value("gandt_embedding_cache_hits_total") == 4
-    assert meter.value("gandt_embedding_queue_items") == 0
-
-
-def test_a_unary_call_does_not_wait_behind_a_stream_s_identical_image() -> None:
-    model, meter = Held(), MemoryMeter()
-    with running(model, meter, cache=0, max_batch=1) as pipeline:
+    with running(model, meter, max_batch=8) as pipeline:
         submit(pipeline, [0])
         assert model.entered.wait(WAIT)
-        bulk = stream(pipeline, [8, 9])
-        decoded(meter, 3)
-        urgent = submit(pipeline, [9])
+        caller = Caller()
+        inputs = [ImageInput(text="red"), ImageInput("photo", png(1)), ImageInput(text="blue"), ImageInput(text=" ")]
+        pipeline.submit(list(enumerate(inputs)), NO_DEADLINE, caller)
         decoded(meter, 4)
         model.gate.set()
-        urgent.wait()
-        bulk.wait(2)
-    assert model.batches == [1, 1, 1, 1]
-
-
-def test_who_followed_an_image_whose_caller_left_still_gets_the_vector() -> None:
-    model, meter = Held(), MemoryMeter()
-    leaving = ManualDeadline(ManualClock())
-    with running(model, meter, cache=0) as pipeline:
-        submit(pipeline, [0])
-        assert model.entered.wait(WAIT)
-        left = submit(pipeline, [1], leaving)
-        decoded(meter, 2)
-        staying = [submit(pipeline, [1]), submit(pipeline, [1]), submit(pipeline, [2])]
-        decoded(meter, 3)  # of one decode thread: all before it are through
-        leaving.cancel()
-        model.gate.set()
-        assert isinstance(left.wait()[0].error, DeadlineExceeded)
-        assert [caller.wait()[0].error for caller in staying] == [None, None, None]
-    assert sum(model.batches) == 3
-    assert meter.value("gandt_embedding_queue_items") == 0
-
-
-def test_a_bad_image_fails_its_followers_too() -> None:
-    with running(MemoryModel()) as pipeline:
-        results = use_cases(pipeline).embed([ImageInput(str(n), png(1)[:50]) for n in range(3)])
-    assert [result.error.reason if result.error else "" for result in results] == ["IMAGE_TRUNCATED"] * 3
-
-
-def test_a_call_whose_time_runs_out_says_so() -> None:
-    model = Held()
-    with running(model) as pipeline:
-        clock = ManualClock()
-        with pytest.raises(DeadlineExceeded):
-            use_cases(pipeline).embed([ImageInput("a", png(1))], deadline=ManualDeadline(clock, 0.0))
-
-
-def test_limits_of_the_use_cases() -> None:
-    with running(MemoryModel()) as pipeline:
-        service = use_cases(pipeline)
-        for images in ([], [ImageInput("a", png(1))] * 33):
-            with pytest.raises(InvalidInput):
-                service.embed(images)
-        with pytest.raises(InvalidInput):
-            service.list_models(101)
-        with pytest.raises(InvalidInput):
-            service.list_models(0, "page2")
-        assert service.list_models(1) == ([MemoryModel().info], "")
-        with pytest.raises(WrongState):
-            service.embed([ImageInput("a", png(1))], model_id="other-1")
-    with pytest.raises(WrongState, match="not loaded"):
-        EmbeddingService(lambda: pipeline).get_model()
-
-
-@pytest.mark.parametrize("window", [1, 3, 64])
-def test_a_stream_gives_every_sequence_once_and_acks_without_gaps(window: int) -> None:
-    broken = {5, 6, 50}
-
-    def requests() -> Iterator[StreamOpen | StreamItems]:
-        yield StreamOpen()
-        for start in range(0, 100, 7):
-            images = [ImageInput(f"i{n}", b"" if n in broken else png(n)) for n in range(start, min(100, start + 7))]
-            yield StreamItems(start, images)
-
-    with running(MemoryModel(), queue_items=16) as pipeline:
-        _, *answers = use_cases(pipeline, window).embed_stream(requests())
-    seen: set[int] = set()
-    results: list[EmbedResult] = []
-    for answer in answers:
-        assert isinstance(answer, StreamResults)
-        assert len(answer.results) <= window
-        results += answer.results
-        seen |= {result.sequence for result in answer.results}
-        assert set(range(answer.contiguous_ack)) <= seen
-        assert answer.contiguous_ack not in seen
-    assert sorted(r.sequence for r in results) == list(range(100))
-    assert {r.sequence for r in results if r.error} == broken
-
-
-def test_a_stream_reads_no_further_than_its_window() -> None:
-    given: list[int] = []
-
-    def requests() -> Iterator[StreamOpen | StreamItems]:
-        yield StreamOpen()
-        for n in range(100):
-            given.append(n)
-            yield StreamItems(n, [ImageInput(str(n), png(n))])
-
-    with running(MemoryModel()) as pipeline:
-        answers = use_cases(pipeline, window=4).embed_stream(requests())
-        next(answers)
-        next(answers)
-        eventually(lambda: len(given) >= 5)
-        assert len(given) <= 9  # four were answered at most, four are under way, one waits at the door
-        answers.close()  # type: ignore[attr-defined]
-
-
-def test_a_draining_server_finishes_what_it_has_read_and_ends_the_stream() -> None:
-    class Draining(ManualDeadline):
-        def check(self) -> None:
-            try:
-                super().check()
-            except DeadlineExceeded:
-                raise BackendUnavailable("the server is shutting down", reason="SHUTTING_DOWN") from None
-
-    draining, silent = Draining(ManualClock()), threading.Event()
-
-    def requests() -> Iterator[StreamOpen | StreamItems]:
-        yield StreamOpen()
-        yield StreamItems(40, [ImageInput(str(n), png(n)) for n in range(5)])
-        assert silent.wait(WAIT)  # a client that sends nothing more, and does not end either
-
-    with running(MemoryModel()) as pipeline:
-        answers = use_cases(pipeline).embed_stream(requests(), reading=draining)
-        ack = 0
-        while ack < 45:
-            answer = next(answers)
-            ack = answer.contiguous_ack if isinstance(answer, StreamResults) else 0
-        draining.cancel()
-        with pytest.raises(BackendUnavailable):
-            next(answers)
-        silent.set()
+        red, photo, blue, blank = caller.wait(4)
+    assert model.batches == [1, 1, 2]  # the image, then both texts
+    for result, prepared in ((red, model.prepare_text("red")), (blue, model.prepare_text("blue"))):
+        np.testing.assert_array_equal(result.vector, MemoryModel().embed_texts([prepared])[0])
+    np.testing.assert_array_equal(photo.vector, MemoryModel().embed([model.prepare(png(1))])[0])
+    assert blank.error is not None
+    assert blank.error.reason == "BAD_TEXT"

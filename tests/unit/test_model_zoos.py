@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -101,35 +100,6 @@ def test_timm_says_how_its_weights_were_trained() -> None:
     preprocessing, classes = TimmZoo().own("timm:test_resnet.r160_in1k")
     assert (preprocessing.height, preprocessing.resize_side, classes) == (160, 168, 1000)
     assert preprocessing.mean == (0.5, 0.5, 0.5)
-
-
-def test_an_open_clip_tower_is_filled_from_the_whole_model_s_file(tmp_path: Path) -> None:
-    import open_clip
-
-    config = {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 1, "layers": 1},
-    }
-    (tmp_path / "gandt-tiny.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "gandt-tiny.json")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        whole = open_clip.create_model("gandt-tiny").eval()
-    torch.save(whole.state_dict(), tmp_path / "w.pt")
-    model = load_torch_model(
-        ModelSpec("open_clip:gandt-tiny", str(tmp_path / "w.pt"), engine="eager", torch_threads=1),
-        MemoryObjects(),
-        LIMITS,
-    )
-    prepared = model.prepare_pixels(IMAGE)
-    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
-    std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
-    pixels = (torch.from_numpy(prepared.copy()).permute(2, 0, 1).float() / 255 - mean) / std
-    with torch.inference_mode():
-        expected = whole.encode_image(pixels[None], normalize=True)[0].numpy()
-    np.testing.assert_allclose(model.embed([prepared])[0], expected, atol=1e-5)
-    assert refused(InvalidInput, "open_clip:gandt-tiny", "DEFAULT").reason == "PRETRAINED_NOT_NAMED"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from gandt.adapters.heap import keep_freed_memory
@@ -46,20 +47,14 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         InvalidInput: weights without a model that could use them.
     """
     del peers
-    if settings.weights and settings.model == HOG and not is_exported(settings.weights):
-        raise InvalidInput(
-            f"weights {settings.weights} are given, and the model is hog, which has none",
-            field="model",
-            reason="MODEL_NOT_NAMED",
-            fix="name the model that they are for, as in --model mobilenet_v2",
-        )
+    _check_named(settings)
     if settings.device != "cuda":
         keep_freed_memory()  # before there are threads
     meter = PrometheusMeter(METRICS)
     objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
 
     def load() -> Pipeline:
-        model = load_model(settings, objects)
+        model = load_model(settings, objects, texts=True)
         return Pipeline(model, objects, VectorCache(settings.cache_bytes), _limits(settings), meter, SystemClock())
 
     service = EmbeddingService(load, settings.stream_window)
@@ -89,6 +84,18 @@ def open_bulk(settings: Settings, from_store: bool = False) -> BulkEmbedder:
     )
 
 
+def open_texts(settings: Settings) -> EmbeddingModel:
+    """The model with its text tower, if it has one, for one caller in this process.
+
+    Raises:
+        InvalidInput, NotFound, CorruptData, BackendUnavailable: the model cannot be loaded, and why.
+    """
+    _check_named(settings)
+    return load_model(
+        settings, open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url), texts=True
+    )
+
+
 def open_images(settings: Settings, uri: str) -> ObjectStore:
     """Where an `s3://` URI lies: in the service's own store if it has that bucket, else in S3."""
     objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
@@ -97,9 +104,11 @@ def open_images(settings: Settings, uri: str) -> ObjectStore:
     return objects
 
 
-def load_model(settings: Settings, objects: ObjectStore) -> EmbeddingModel:
+def load_model(settings: Settings, objects: ObjectStore, texts: bool = False) -> EmbeddingModel:
     """The model that the settings name.
 
+    Args:
+        texts: whether its text tower is loaded as well, if it has one.
     Raises:
         InvalidInput, NotFound, CorruptData, BackendUnavailable: it cannot be loaded, and why.
     """
@@ -111,7 +120,7 @@ def load_model(settings: Settings, objects: ObjectStore) -> EmbeddingModel:
         hog = TorchHog(ImageDecoder(max_image_bytes=limits[0], max_pixels=limits[1]), settings.torch_threads or 1)
         log.info("the built-in hog embedder is used: it has no weights and sees outlines only")
         return hog
-    model = load_network(_spec(settings), _weight_store(settings, objects), limits)
+    model = load_network(replace(_spec(settings), texts=texts), _weight_store(settings, objects), limits)
     info = model.info
     log.info("model loaded", extra={"model_id": info.model_id, "engine": info.engine, "device": info.device})
     return model

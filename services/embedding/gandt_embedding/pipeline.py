@@ -6,14 +6,15 @@
 What is under way is bounded where it enters, so the stages behind need no bounds of their own. When the device is free
 it takes what is ready, at most `max_batch`, and never waits longer than `max_delay_seconds` for more. An item whose
 caller has left or whose time is up is dropped before decoding and again before the device. A bad image fails alone.
-Results of a batch reach each caller together, in one call.
+Results of a batch reach each caller together, in one call. A text goes the way of an image; the device runs it apart.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +141,6 @@ class Pipeline:
         (item,) = items
         item.deadline.check()
         started = self._clock.monotonic()
-        data, pixels = item.image.data, item.image.pixels
         item.key = item.key or _content_key(item.image)
         if self._flights.follow(item):
             return
@@ -148,8 +148,8 @@ class Pipeline:
         if known is not None:
             self._end([(item, known)], cached=True)
             return
-        item.prepared = self._model.prepare(data) if pixels is None else self._model.prepare_pixels(pixels)
-        item.image = ImageInput(item.image.image_id)  # the encoded bytes are not needed any more
+        item.prepared = self._prepared(item.image)
+        item.image = ImageInput(item.image.image_id, text=item.image.text)  # the encoded bytes are not needed any more
         self._observe("decode", started)
         self._hand(item, self._device)
 
@@ -157,12 +157,22 @@ class Pipeline:
         """Waiting for more pays only while more are on their way."""
         return self._limits.max_delay_seconds if self._admission.items > waiting else 0.0
 
+    def _prepared(self, image: ImageInput) -> NDArray[Any]:
+        if image.text:
+            return self._model.prepare_text(image.text)
+        return self._model.prepare(image.data) if image.pixels is None else self._model.prepare_pixels(image.pixels)
+
     def _compute(self, items: list[Item]) -> None:
         batch = self._in_time(items)
-        if not batch:
-            return
+        texts, images = [item for item in batch if item.image.text], [item for item in batch if not item.image.text]
+        if images:
+            self._run(images, self._model.embed)
+        if texts:
+            self._run(texts, self._model.embed_texts)
+
+    def _run(self, batch: list[Item], embed: Callable[[Sequence[NDArray[Any]]], NDArray[np.float32]]) -> None:
         started = self._clock.monotonic()
-        vectors = self._model.embed([item.prepared for item in batch if item.prepared is not None])  # [N, D]
+        vectors = embed([item.prepared for item in batch if item.prepared is not None])  # [N, D]
         ended = self._clock.monotonic()
         outcomes: list[tuple[Item, Outcome]] = []
         for item, row, bad in zip(batch, vectors, bad_rows(vectors), strict=True):
@@ -250,7 +260,9 @@ def _size(image: ImageInput) -> int:
 
 
 def _content_key(image: ImageInput) -> bytes:
-    """SHA-256 of what determines the vector: the encoded bytes, or the pixels with their shape."""
+    """SHA-256 of what determines the vector: the encoded bytes, the text, or the pixels with their shape."""
+    if image.text:
+        return hashlib.sha256(b"text\0" + image.text.encode("utf-8", "surrogatepass")).digest()
     if image.pixels is None:
         return hashlib.sha256(image.data).digest()
     digest = hashlib.sha256(repr(image.pixels.shape).encode())

@@ -14,9 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gandt.domain.embedding import EmbedResult, ImageInput
@@ -45,7 +44,7 @@ class Item:
         admitted_at: on the monotonic clock, seconds.
         ends_at: when its caller's time is up, on the same clock.
         key: hash of its content, once known.
-        prepared: u8[H, W, 3], once decoded.
+        prepared: u8[H, W, 3] of an image, the model's own array of a text, once decoded.
         followers: images of the same content that wait for its vector.
         ended: whether it has its result.
     """
@@ -59,7 +58,7 @@ class Item:
     admitted_at: float
     ends_at: float = _NEVER
     key: bytes = b""
-    prepared: NDArray[np.uint8] | None = None
+    prepared: NDArray[Any] | None = None
     followers: list[Item] = field(default_factory=list)
     ended: bool = False
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An embedding model without torch: mean colors on a coarse grid. The shipped fake, under the contract suite."""
+"""An embedding model without torch: mean colors on a coarse grid, and texts that name a color.
+
+The shipped fake, under the contract suite.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gandt.adapters.image_decode import ImageDecoder, fit
-from gandt.domain.embedding import Ingredients, ModelInfo, Preprocessing, fingerprint
+from gandt.domain.embedding import Ingredients, ModelInfo, Preprocessing, check_text, fingerprint
 from gandt.domain.vectors import normalized
 
 GRID = 4
+COLORS = {"black": 0x000000, "red": 0xFF0000, "green": 0x00FF00, "blue": 0x0000FF, "white": 0xFFFFFF}
 
 
 class MemoryModel:
@@ -34,6 +38,7 @@ class MemoryModel:
             engine="numpy",
             max_image_bytes=self._decoder.max_image_bytes,
             max_pixels=self._decoder.max_pixels,
+            embeds_texts=True,
         )
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
@@ -48,3 +53,13 @@ class MemoryModel:
         """See `EmbeddingModel.embed`."""
         flat = np.stack(prepared).reshape(len(prepared), -1).astype(np.float32) / 255  # [N, 48]
         return normalized(np.concatenate([flat, np.full((len(prepared), 1), 0.1, np.float32)], axis=1))
+
+    def prepare_text(self, text: str) -> NDArray[np.uint8]:
+        """See `EmbeddingModel.prepare_text`: a plain image of the mean of the colors that it names, else gray."""
+        named = [COLORS[word].to_bytes(3) for word in check_text(text).lower().split() if word in COLORS]
+        color = np.array([list(rgb) for rgb in named] or [[128] * 3]).mean(0).astype(np.uint8)
+        return np.broadcast_to(color, (GRID, GRID, 3))
+
+    def embed_texts(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """See `EmbeddingModel.embed_texts`."""
+        return self.embed(prepared)

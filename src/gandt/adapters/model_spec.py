@@ -34,6 +34,7 @@ class ModelSpec:
         project: numbers that a vector is projected to; 0 for none.
         max_batch: most images that are given to it at once; no larger shape is prepared.
         cache_dir: folder where converted models are kept; None keeps none.
+        texts: whether its text tower is loaded as well, if it has one.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelSpec:
     project: int = 0
     max_batch: int = 8
     cache_dir: Path | None = None
+    texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

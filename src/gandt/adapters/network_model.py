@@ -14,11 +14,20 @@ from PIL import Image
 from gandt.adapters.engine_choice import Choice
 from gandt.adapters.image_decode import MIN_SIDE, ImageDecoder, fit
 from gandt.adapters.model_spec import ModelSpec, NetworkCard
-from gandt.domain.embedding import ONE_VIEW, Ingredients, ModelInfo, Preprocessing, Views, fingerprint
+from gandt.domain.embedding import (
+    ONE_VIEW,
+    Ingredients,
+    ModelInfo,
+    Preprocessing,
+    Views,
+    check_text,
+    fingerprint,
+    texts_unsupported,
+)
 from gandt.domain.errors import BackendUnavailable, InvalidInput
 from gandt.domain.projection import projection_id, random_projection
 from gandt.domain.vectors import normalized
-from gandt.ports.embedding_engine import EmbeddingEngine, OutOfDeviceMemory
+from gandt.ports.embedding_engine import EmbeddingEngine, OutOfDeviceMemory, TextTower
 
 log = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
@@ -32,6 +41,7 @@ class NetworkModel:
         info: everything but `dim`, which is measured.
         project: numbers that a vector is projected to; 0 for none.
         max_batch: most images of one `embed`; engines are not prepared for more.
+        texts: its text tower, or why it has none.
     Raises:
         InvalidInput: the network takes no other image size, or has too few numbers to project.
         BackendUnavailable: not even one image fits into the device's memory.
@@ -46,8 +56,10 @@ class NetworkModel:
         views: Views = ONE_VIEW,
         project: int = 0,
         max_batch: int = 8,
+        texts: TextTower | str = "",
     ) -> None:
         self._engine = engine
+        self._texts = texts
         self._preprocessing = preprocessing
         self._decoder = decoder
         self._views = views
@@ -57,7 +69,7 @@ class NetworkModel:
         self._sizes = self._sizes or engine.sizes[:1]
         features = self._warm_up(info.name)
         self._projection = random_projection(features, project) if project else None
-        self.info = replace(info, dim=project or features)
+        self.info = replace(info, dim=project or features, embeds_texts=not isinstance(texts, str))
 
     def prepare(self, data: bytes) -> Pixels:
         """See `EmbeddingModel.prepare`."""
@@ -75,7 +87,22 @@ class NetworkModel:
         """
         pixels = np.stack(prepared)  # u8[N, H, W, 3]
         views = [self._features(view) for view in self._variants(pixels)]
-        vectors = normalized(views[0] if len(views) == 1 else sum(map(normalized, views[1:]), normalized(views[0])))
+        return self._projected(views[0] if len(views) == 1 else sum(map(normalized, views[1:]), normalized(views[0])))
+
+    def prepare_text(self, text: str) -> NDArray[np.int64]:
+        """See `EmbeddingModel.prepare_text`."""
+        if isinstance(self._texts, str):
+            raise texts_unsupported(self._texts or f"{self.info.name} has no text tower")
+        return self._texts.tokens(check_text(text))
+
+    def embed_texts(self, prepared: Sequence[NDArray[np.int64]]) -> Rows:
+        """See `EmbeddingModel.embed_texts`."""
+        if isinstance(self._texts, str):
+            raise texts_unsupported(self._texts)
+        return self._projected(self._texts.run(np.stack(prepared)))
+
+    def _projected(self, features: Rows) -> Rows:
+        vectors = normalized(features)
         if self._projection is None:
             return vectors
         # Row by row: a product of matrices rounds by the number of rows.
@@ -162,11 +189,13 @@ def assemble(
     choice: Choice,
     spec: ModelSpec,
     limits: tuple[int, int],
+    texts: TextTower | str,
 ) -> NetworkModel:
     """The model of a network and what runs it, warmed up.
 
     Args:
         limits: most bytes and most pixels of an image.
+        texts: its text tower, or why it has none.
     """
     preprocessing = card.preprocessing
     sides = (preprocessing.resize_side, preprocessing.height, preprocessing.width)
@@ -193,7 +222,7 @@ def assemble(
         max_image_bytes=limits[0],
         max_pixels=limits[1],
     )
-    return NetworkModel(engine, info, preprocessing, decoder, spec.views, spec.project, spec.max_batch)
+    return NetworkModel(engine, info, preprocessing, decoder, spec.views, spec.project, spec.max_batch, texts)
 
 
 def view_sizes(preprocessing: Preprocessing, views: Views) -> list[tuple[int, int]]:

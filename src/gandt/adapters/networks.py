@@ -11,8 +11,10 @@ from gandt.adapters.engine_choice import Choice, Machine, choose, settle, this_m
 from gandt.adapters.model_spec import ModelSpec, NetworkCard
 from gandt.adapters.network_model import NetworkModel, assemble, view_sizes
 from gandt.adapters.processors import processors
+from gandt.adapters.text_towers import load_texts
 from gandt.adapters.weights import SUFFIXES, read_bytes, read_weights
 from gandt.domain.errors import CorruptData, GandtError, InvalidInput, WrongState
+from gandt.ports.embedding_engine import TextTower
 from gandt.ports.object_store import ObjectStore
 
 EXPORTED = ".xml"
@@ -42,12 +44,12 @@ def load_network(
                 fix="use engine openvino, or give the weights that the model was exported from",
             )
         card, graphs = _exported(spec, objects)
-        return _with_openvino(card, graphs, choice, spec, limits)
+        return _with_openvino(card, graphs, choice, spec, limits, "an exported model holds the image tower alone")
     if choice.engine == "openvino" and spec.weights.lower().endswith(SUFFIXES):
         weights = read_weights(spec.weights, objects, config=spec.weights_config, sha256=spec.weights_sha256)
         kept = converted_models.find(spec.cache_dir, converted_models.cache_key(spec.name, weights), spec.views)
         if kept is not None:
-            return _with_openvino(*kept, choice, spec, limits)
+            return _with_openvino(*kept, choice, spec, limits, load_texts(spec, objects, machine.torch))
     if not machine.torch:
         raise WrongState(
             f"model {spec.name} has to be converted by torch first, and torch is not installed",
@@ -134,9 +136,14 @@ def _exported(spec: ModelSpec, objects: ObjectStore) -> tuple[NetworkCard, conve
 
 
 def _with_openvino(
-    card: NetworkCard, graphs: converted_models.Graphs, choice: Choice, spec: ModelSpec, limits: tuple[int, int]
+    card: NetworkCard,
+    graphs: converted_models.Graphs,
+    choice: Choice,
+    spec: ModelSpec,
+    limits: tuple[int, int],
+    texts: TextTower | str,
 ) -> NetworkModel:
     choice = settle(choice, spec.precision, card)
     threads = spec.torch_threads or processors()
     engine = openvino_engine.OpenVinoEngine(graphs, choice.dtype, threads)
-    return assemble(card, engine, choice, spec, limits)
+    return assemble(card, engine, choice, spec, limits, texts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The image towers of OpenCLIP by `open_clip:NAME` or `open_clip:NAME/PRETRAINED`; texts have no place in the contract.
+"""The image towers of OpenCLIP by `open_clip:NAME` or `open_clip:NAME/PRETRAINED`; text towers: `open_clip_texts.py`.
 
 PRETRAINED names OpenCLIP's own weights: `DEFAULT` downloads them, and their preprocessing is used. The vector is what
 the tower gives: the projection into the space that images and texts share.
@@ -20,7 +20,7 @@ from gandt.domain.embedding import Preprocessing
 from gandt.domain.errors import InvalidInput
 
 PREFIX = "open_clip:"
-_TOWER = "visual."
+TOWER = "visual."
 # What OpenCLIP was trained with where a config says nothing else (openai/CLIP).
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -81,25 +81,35 @@ class OpenClipZoo:
             )
 
         def fetch() -> State:
-            return dict(self._open_clip.create_model(model, pretrained=tag).visual.state_dict())
+            return dict(self.downloaded(name).visual.state_dict())
 
         return (*downloaded_state(name, fetch), *self.own(name))
 
     def build(self, name: str, classes: int, preprocessing: Preprocessing) -> nn.Module:
         """The image tower, with random numbers that are to be replaced."""
-        options = {"load_weights": False, "pretrained_image": False, "pretrained_text": False}
         del classes
+        tower: nn.Module = self.whole(name, (preprocessing.height, preprocessing.width)).visual
+        return tower.eval()
+
+    def whole(self, name: str, image_size: tuple[int, int] | None = None) -> Any:
+        """Both towers, with random numbers that are to be replaced."""
+        options = {"load_weights": False, "pretrained_image": False, "pretrained_text": False}
         # Built for real: buffers that no weights file holds are computed here.
         with torch.random.fork_rng(devices=[]):
-            whole = self._open_clip.create_model(
-                _parts(name)[0], force_image_size=(preprocessing.height, preprocessing.width), **options
-            )
-        tower: nn.Module = whole.visual
-        return tower.eval()
+            return self._open_clip.create_model(_parts(name)[0], force_image_size=image_size, **options)
+
+    def downloaded(self, name: str) -> Any:
+        """Both towers with OpenCLIP's own weights, from its cache or their server."""
+        model, tag = _parts(name)
+        return self._open_clip.create_model(model, pretrained=tag)
+
+    def tokenizer(self, name: str) -> Any:
+        """What turns texts into the numbers that the text tower reads."""
+        return self._open_clip.get_tokenizer(_parts(name)[0])
 
     def select(self, state: State) -> State:
         """The image tower's part of a whole model's state dict, or all of a tower's own."""
-        tower = {key.removeprefix(_TOWER): tensor for key, tensor in state.items() if key.startswith(_TOWER)}
+        tower = {key.removeprefix(TOWER): tensor for key, tensor in state.items() if key.startswith(TOWER)}
         return tower or state
 
     def headless(self, network: nn.Module) -> nn.Module:

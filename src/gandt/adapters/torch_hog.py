@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from gandt.adapters.image_decode import ImageDecoder, fit
-from gandt.domain.embedding import Ingredients, ModelInfo, Preprocessing, fingerprint
+from gandt.domain.embedding import Ingredients, ModelInfo, Preprocessing, fingerprint, texts_unsupported
 
 NAME = "hog"
 SIDE = 64
@@ -78,6 +78,16 @@ class TorchHog:
             # One by one: it is cheap, and no kernel can depend on what else is in the batch.
             rows = [self._histogram(pixels) for pixels in torch.from_numpy(np.stack(prepared))]
             return np.asarray(torch.stack(rows).numpy(), dtype=np.float32)
+
+    def prepare_text(self, text: str) -> NDArray[np.uint8]:
+        """See `EmbeddingModel.prepare_text`: it takes none."""
+        del text
+        raise texts_unsupported("hog sees outlines and reads nothing")
+
+    def embed_texts(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """See `EmbeddingModel.embed_texts`: there are none."""
+        del prepared
+        raise texts_unsupported("hog sees outlines and reads nothing")
 
     def _histogram(self, pixels: torch.Tensor) -> torch.Tensor:
         gray = (pixels.float() * self._luma).sum(-1) / 255  # [S, S]

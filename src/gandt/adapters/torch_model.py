@@ -18,6 +18,7 @@ from gandt.adapters.engine_choice import Choice, choose, settle, this_machine
 from gandt.adapters.model_spec import ModelSpec, NetworkCard
 from gandt.adapters.network_model import NetworkModel, assemble, view_sizes
 from gandt.adapters.processors import processors
+from gandt.adapters.text_towers import load_texts
 from gandt.adapters.torch_engines import CompiledEngine, CudaEngine, EagerEngine, bfloat16_cosine
 from gandt.adapters.torch_weights import State, load_strictly, state_dict
 from gandt.adapters.torchvision_zoo import TorchvisionZoo
@@ -121,7 +122,7 @@ def load_torch_model(
         log.warning("engine eager is used instead of openvino: %s", error.message)
         choice = replace(choice, engine="eager", dtype="float32")
         engine = _engine(network, choice, spec)
-    return assemble(network.card, engine, choice, spec, limits)
+    return assemble(network.card, engine, choice, spec, limits, load_texts(spec, objects, device=choice.device))
 
 
 def probed(network: TorchNetwork) -> TorchNetwork:

@@ -3,6 +3,7 @@
 
   gandt embed photos --model mobilenet_v2 --weights mobilenet_v2.safetensors -o vectors.parquet
   gandt embed --manifest photos.txt --shard 3/16 -o vectors        (any number of images, a folder of parts)
+  gandt embed --text "a red dress" --model open_clip:ViT-B-32/openai --weights DEFAULT -o phrases.parquet
 
 An image is named by its path relative to the folder given, in a manifest as it stands there. A run that was
 interrupted goes on when the same command is given again, also after kill -9. Images that cannot be used are listed in
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
-from gandt.domain.errors import GandtError, InvalidInput, WrongState
+from gandt.domain.errors import GandtError, InvalidInput
 
 if TYPE_CHECKING:
     from gandt.cli.embed_sources import Source
@@ -44,6 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--manifest",
         metavar="FILE",
         help="a list of images: a path or s3:// URI a line (- is stdin), or a table with a column image or uri",
+    )
+    parser.add_argument(
+        "--text", action="append", metavar="PHRASE", help="a phrase in place of images (repeatable); open_clip models"
     )
     parser.add_argument(
         "--model", metavar="NAME", help="a torchvision model, timm:NAME, open_clip:NAME/PRETRAINED or hog (default)"
@@ -72,7 +76,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
-    """Embeds files, or the project's catalog."""
+    """Embeds files, phrases, or the project's catalog."""
+    if args.text:
+        from gandt.cli.embed_texts import run_texts
+
+        return run_texts(args, ctx)
     if not args.paths and not args.manifest:
         _refuse_file_flags(args)
         from gandt.cli.project_verbs import run_project_embed
@@ -82,7 +90,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
 
 
 def _run_files(args: argparse.Namespace, ctx: Context) -> int:
-    from gandt.cli.embed_sources import Stores, open_source, settings_of
+    from gandt.cli.embed_sources import Stores, check_model, open_source, settings_of
     from gandt.cli.failures import Failures
     from gandt.cli.image_files import find_images, parse_shard
     from gandt.cli.image_list import S3
@@ -96,7 +104,7 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
                 ctx.out.summary({"images": 0, "embedded": 0}, f"shard {args.shard} holds no images")
                 return exit_codes.PARTIAL if failures.count else exit_codes.DONE
             source = open_source(args, ctx, stores, next(iter(images)).place.startswith(S3))
-            _check_model(args, source[0])
+            check_model(args, source[0])
             _announce(ctx, source[0])
             if args.dry_run:
                 ctx.out.summary(
@@ -211,18 +219,6 @@ def _list_of_failures(output: str, shard: Shard) -> Path:
     if Path(output).suffix.lower() == SUFFIX:
         return Path(f"{output}.failed.jsonl")
     return Path(output, "failed.jsonl" if shard[1] == 1 else "failed-{}of{}.jsonl".format(*shard))
-
-
-def _check_model(args: argparse.Namespace, info: ModelInfo) -> None:
-    if args.model and args.model != info.name:
-        raise WrongState(
-            f"the embedding service has model {info.name}, not {args.model}",
-            kind="model",
-            id=args.model,
-            state=info.name,
-            reason="MODEL_MISMATCH",
-            fix="start it with that model, or leave --model away",
-        )
 
 
 def _announce(ctx: Context, info: ModelInfo) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gandt.cli.context import Context
 from gandt.cli.image_list import S3, ImageFile
-from gandt.domain.errors import GandtError, InvalidInput
+from gandt.domain.errors import GandtError, InvalidInput, WrongState
 from gandt.domain.vectors import check_id
 
 if TYPE_CHECKING:
@@ -52,13 +52,7 @@ def open_source(args: argparse.Namespace, ctx: Context, stores: Stores, from_sto
     overrides = settings_of(args)
     remote = ctx.endpoint or ctx.config.get("endpoints", "embedding")
     if remote:
-        if set(overrides) - {"model"}:
-            raise InvalidInput(
-                f"the embedding service at {remote} has its own weights and engine",
-                field="endpoint",
-                reason="REMOTE_MODEL",
-                fix="leave --weights, --engine and what else shapes the model away, or the endpoint",
-            )
+        refuse_model_flags(args, remote)
         client = ctx.connect("embedding")
         info = client.get_model()
         return info, lambda files: _from_service(client, info, files, stores)
@@ -88,6 +82,30 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
         "max_batch": args.batch_size,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def refuse_model_flags(args: argparse.Namespace, remote: str) -> None:
+    """Raise InvalidInput for flags that shape a model, which a service has already."""
+    if set(settings_of(args)) - {"model"}:
+        raise InvalidInput(
+            f"the embedding service at {remote} has its own weights and engine",
+            field="endpoint",
+            reason="REMOTE_MODEL",
+            fix="leave --weights, --engine and what else shapes the model away, or the endpoint",
+        )
+
+
+def check_model(args: argparse.Namespace, info: ModelInfo) -> None:
+    """Raise WrongState when --model names another one than a service has."""
+    if args.model and args.model != info.name:
+        raise WrongState(
+            f"the embedding service has model {info.name}, not {args.model}",
+            kind="model",
+            id=args.model,
+            state=info.name,
+            reason="MODEL_MISMATCH",
+            fix="start it with that model, or leave --model away",
+        )
 
 
 def read_image(file: ImageFile, max_bytes: int, stores: Callable[[str], ObjectStore]) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Client of the embedding service: images in, vectors or errors out."""
+"""Client of the embedding service: images or texts in, vectors or errors out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gandt.client.connection import Channel
 from gandt.domain.embedding import (
@@ -18,7 +19,9 @@ from gandt.domain.embedding import (
     StreamItems,
     StreamOpen,
     StreamOpened,
+    check_text,
 )
+from gandt.domain.errors import GandtError
 from gandt.wire import embedding as wire
 
 _CALL_BYTES = 32 * 2**20  # the contract's limit for unary calls
@@ -78,6 +81,25 @@ class EmbeddingClient:
                 name = image.image_id or str(position)
                 results.append(EmbedResult(name, position, given.vector, given.error, given.cached))
         return results
+
+    def embed_texts(
+        self, texts: Sequence[str], model_id: str = "", timeout: float | None = None
+    ) -> NDArray[np.float32]:
+        """The vectors of some phrases, f32[N, D], to be searched among those of images.
+
+        Args:
+            texts: at least one, in the language that the model was trained on; it reads some dozens of words of each.
+            model_id, timeout: as in `embed`.
+        Raises:
+            InvalidInput: TEXT_UNSUPPORTED, the model has no text tower; BAD_TEXT, empty or too long.
+            WrongState, Overloaded: as in `embed`.
+        """
+        rows = []
+        for result in self.embed([ImageInput(text=check_text(text)) for text in texts], model_id, None, timeout):
+            if result.vector is None:
+                raise result.error or GandtError("the embedding service gave neither a vector nor an error")
+            rows.append(result.vector)
+        return np.stack(rows)  # [N, D]
 
     def embed_stream(
         self, images: Iterable[ImageInput], model_id: str = "", dtype: Dtype | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes into an embedding and what comes out: images, preprocessing, a model's description and fingerprint."""
+"""What goes into an embedding and what comes out: images, texts, preprocessing, a model's description, fingerprint."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from gandt.domain.errors import GandtError, InvalidInput
 
 MAX_BATCH_IMAGES = 32
 """Most images in one Embed call."""
+MAX_TEXT = 4096
+"""Most characters of a text; a model reads no more than some dozens of words of it."""
 MAX_SIDE = 2048
 """Largest input side of a model, in pixels."""
 _FINGERPRINT_DIGITS = 12
@@ -23,24 +25,26 @@ _FINGERPRINT_DIGITS = 12
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """One image to embed; exactly one of `data`, `uri` and `pixels` says where its pixels are.
+    """One image to embed, or a text; exactly one of `data`, `uri`, `pixels` and `text` is set.
 
     Attributes:
         image_id: the caller's id, returned with the result; "" means its position.
         data: encoded bytes (JPEG, PNG, WebP, GIF, BMP, TIFF).
         uri: `s3://bucket/key`.
         pixels: u8[H, W, 3], RGB, decoded already.
+        text: what a model with a text tower puts into the space of its images.
     """
 
     image_id: str = ""
     data: bytes = b""
     uri: str = ""
     pixels: NDArray[np.uint8] | None = None
+    text: str = ""
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that the image holds in memory before decoding (0 for one that is still in a store)."""
-        return self.pixels.nbytes if self.pixels is not None else len(self.data)
+        """Bytes that it holds in memory before decoding, of a text its characters (0 for what is still in a store)."""
+        return self.pixels.nbytes if self.pixels is not None else len(self.data) + len(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ class ModelInfo:
         device: `cpu`, or the accelerator's name.
         engine: what runs the model (`eager`, `openvino bfloat16`, ...); no number format means float32.
         max_image_bytes, max_pixels, max_batch_images: the server's limits.
+        embeds_texts: whether it has a text tower.
     """
 
     model_id: str
@@ -191,6 +196,7 @@ class ModelInfo:
     max_image_bytes: int = 0
     max_pixels: int = 0
     max_batch_images: int = MAX_BATCH_IMAGES
+    embeds_texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +250,33 @@ def fingerprint(ingredients: Ingredients) -> str:
     text = json.dumps(table, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
     return f"{re.sub(r'[^A-Za-z0-9_]', '_', ingredients.architecture)}-{digest}"
+
+
+def check_text(text: str) -> str:
+    """The text without white space around it.
+
+    Raises:
+        InvalidInput: BAD_TEXT, it is empty or too long.
+    """
+    stripped = text.strip()
+    if not 1 <= len(stripped) <= MAX_TEXT:
+        raise InvalidInput(
+            f"a text has {len(stripped):,} characters, allowed are 1 to {MAX_TEXT:,}",
+            field="text",
+            reason="BAD_TEXT",
+            fix="give a phrase, as in a red dress",
+        )
+    return stripped
+
+
+def texts_unsupported(why: str) -> InvalidInput:
+    """The error for a text that the loaded model cannot embed."""
+    return InvalidInput(
+        f"the text cannot be embedded: {why}",
+        field="text",
+        reason="TEXT_UNSUPPORTED",
+        fix="use a model open_clip:NAME/PRETRAINED with the weights of the whole model",
+    )
 
 
 def _bad(message: str, name: str) -> InvalidInput:

@@ -55,3 +55,15 @@ class EmbeddingEngine(Protocol):
             OutOfDeviceMemory: the batch is too large for the device.
         """
         ...
+
+
+class TextTower(Protocol):
+    """The part of a model that puts texts into the space of its images."""
+
+    def tokens(self, text: str) -> NDArray[np.int64]:
+        """i64[L]: the text as the tower reads it, cut to its length. Thread-safe."""
+        ...
+
+    def run(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """f32[N, D] of i64[N, L], not normalized. It belongs to the thread of the engine."""
+        ...

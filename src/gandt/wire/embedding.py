@@ -34,7 +34,7 @@ _FLOAT32: Dtype = np.dtype(np.float32)
 def image_input(message: pb.Image) -> ImageInput:
     """One image to embed. Pixels whose length does not fit stay a flat array: they fail as an item."""
     if message.WhichOneof("source") != "pixels":
-        return ImageInput(message.image_id, message.data, message.uri)
+        return ImageInput(message.image_id, message.data, message.uri, text=message.text)
     height, width = message.pixels.height_px, message.pixels.width_px
     pixels: NDArray[np.uint8] = np.frombuffer(message.pixels.data, np.uint8)
     return ImageInput(
@@ -51,6 +51,8 @@ def image_message(image: ImageInput) -> pb.Image:
         return pb.Image(image_id=image.image_id, pixels=pb.Pixels(data=data, height_px=height, width_px=width))
     if image.uri:
         return pb.Image(image_id=image.image_id, uri=image.uri)
+    if image.text:
+        return pb.Image(image_id=image.image_id, text=image.text)
     return pb.Image(image_id=image.image_id, data=image.data)
 
 
@@ -69,6 +71,7 @@ def model_info(message: pb.Model) -> ModelInfo:
         max_image_bytes=message.max_image_bytes,
         max_pixels=message.max_pixels,
         max_batch_images=message.max_batch_images,
+        embeds_texts=message.embeds_texts,
     )
 
 
@@ -87,6 +90,7 @@ def model_message(info: ModelInfo) -> pb.Model:
         max_image_bytes=info.max_image_bytes,
         max_pixels=info.max_pixels,
         max_batch_images=info.max_batch_images,
+        embeds_texts=info.embeds_texts,
     )
 
 

@@ -26,7 +26,7 @@ _sym_db = _symbol_database.Default()
 from gandt.api.type.v1 import type_pb2 as gandt_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gandt/embedding/v1/embedding.proto\x12\x12gandt.embedding.v1\x1a\x18gandt/type/v1/type.proto\"\xf6\x01\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x12\n\nnormalized\x18\x04 \x01(\x08\x12\x16\n\x0eweights_sha256\x18\x05 \x01(\t\x12\x16\n\x0eweights_source\x18\x06 \x01(\t\x12\x15\n\rpreprocessing\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x08 \x01(\t\x12\x0e\n\x06\x65ngine\x18\t \x01(\t\x12\x17\n\x0fmax_image_bytes\x18\n \x01(\x04\x12\x12\n\nmax_pixels\x18\x0b \x01(\x04\x12\x18\n\x10max_batch_images\x18\x0c \x01(\r\"#\n\x0fGetModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"<\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.gandt.embedding.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.gandt.embedding.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x06Pixels\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\theight_px\x18\x02 \x01(\r\x12\x10\n\x08width_px\x18\x03 \x01(\r\"p\n\x05Image\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x03 \x01(\tH\x00\x12,\n\x06pixels\x18\x04 \x01(\x0b\x32\x1a.gandt.embedding.v1.PixelsH\x00\x42\x08\n\x06source\"\x89\x01\n\x0b\x45mbedResult\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x06vector\x18\x03 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.gandt.type.v1.ItemErrorH\x00\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\x42\t\n\x07outcome\"p\n\x0c\x45mbedRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.gandt.embedding.v1.Image\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.gandt.type.v1.Dtype\"\x85\x01\n\rEmbedResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.gandt.embedding.v1.EmbedResult\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12#\n\x05\x64type\x18\x04 \x01(\x0e\x32\x14.gandt.type.v1.Dtype\"\xa6\x02\n\x12\x45mbedStreamRequest\x12;\n\x04open\x18\x01 \x01(\x0b\x32+.gandt.embedding.v1.EmbedStreamRequest.OpenH\x00\x12=\n\x05items\x18\x02 \x01(\x0b\x32,.gandt.embedding.v1.EmbedStreamRequest.ItemsH\x00\x1a=\n\x04Open\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12#\n\x05\x64type\x18\x02 \x01(\x0e\x32\x14.gandt.type.v1.Dtype\x1aJ\n\x05Items\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12)\n\x06images\x18\x02 \x03(\x0b\x32\x19.gandt.embedding.v1.ImageB\t\n\x07message\"\xe0\x02\n\x13\x45mbedStreamResponse\x12@\n\x06opened\x18\x01 \x01(\x0b\x32..gandt.embedding.v1.EmbedStreamResponse.OpenedH\x00\x12\x42\n\x07results\x18\x02 \x01(\x0b\x32/.gandt.embedding.v1.EmbedStreamResponse.ResultsH\x00\x1a\x63\n\x06Opened\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.gandt.type.v1.Dtype\x12\x15\n\rwindow_images\x18\x04 \x01(\r\x1aS\n\x07Results\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.gandt.embedding.v1.EmbedResult\x12\x16\n\x0e\x63ontiguous_ack\x18\x02 \x01(\x04\x42\t\n\x07message2\xf8\x02\n\x10\x45mbeddingService\x12U\n\x08GetModel\x12#.gandt.embedding.v1.GetModelRequest\x1a$.gandt.embedding.v1.GetModelResponse\x12[\n\nListModels\x12%.gandt.embedding.v1.ListModelsRequest\x1a&.gandt.embedding.v1.ListModelsResponse\x12L\n\x05\x45mbed\x12 .gandt.embedding.v1.EmbedRequest\x1a!.gandt.embedding.v1.EmbedResponse\x12\x62\n\x0b\x45mbedStream\x12&.gandt.embedding.v1.EmbedStreamRequest\x1a\'.gandt.embedding.v1.EmbedStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gandt/embedding/v1/embedding.proto\x12\x12gandt.embedding.v1\x1a\x18gandt/type/v1/type.proto\"\x8c\x02\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x12\n\nnormalized\x18\x04 \x01(\x08\x12\x16\n\x0eweights_sha256\x18\x05 \x01(\t\x12\x16\n\x0eweights_source\x18\x06 \x01(\t\x12\x15\n\rpreprocessing\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x08 \x01(\t\x12\x0e\n\x06\x65ngine\x18\t \x01(\t\x12\x17\n\x0fmax_image_bytes\x18\n \x01(\x04\x12\x12\n\nmax_pixels\x18\x0b \x01(\x04\x12\x18\n\x10max_batch_images\x18\x0c \x01(\r\x12\x14\n\x0c\x65mbeds_texts\x18\r \x01(\x08\"#\n\x0fGetModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"<\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.gandt.embedding.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.gandt.embedding.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x06Pixels\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\theight_px\x18\x02 \x01(\r\x12\x10\n\x08width_px\x18\x03 \x01(\r\"\x80\x01\n\x05Image\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x03 \x01(\tH\x00\x12,\n\x06pixels\x18\x04 \x01(\x0b\x32\x1a.gandt.embedding.v1.PixelsH\x00\x12\x0e\n\x04text\x18\x05 \x01(\tH\x00\x42\x08\n\x06source\"\x89\x01\n\x0b\x45mbedResult\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x06vector\x18\x03 \x01(\x0cH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.gandt.type.v1.ItemErrorH\x00\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\x42\t\n\x07outcome\"p\n\x0c\x45mbedRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.gandt.embedding.v1.Image\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.gandt.type.v1.Dtype\"\x85\x01\n\rEmbedResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.gandt.embedding.v1.EmbedResult\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12#\n\x05\x64type\x18\x04 \x01(\x0e\x32\x14.gandt.type.v1.Dtype\"\xa6\x02\n\x12\x45mbedStreamRequest\x12;\n\x04open\x18\x01 \x01(\x0b\x32+.gandt.embedding.v1.EmbedStreamRequest.OpenH\x00\x12=\n\x05items\x18\x02 \x01(\x0b\x32,.gandt.embedding.v1.EmbedStreamRequest.ItemsH\x00\x1a=\n\x04Open\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12#\n\x05\x64type\x18\x02 \x01(\x0e\x32\x14.gandt.type.v1.Dtype\x1aJ\n\x05Items\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12)\n\x06images\x18\x02 \x03(\x0b\x32\x19.gandt.embedding.v1.ImageB\t\n\x07message\"\xe0\x02\n\x13\x45mbedStreamResponse\x12@\n\x06opened\x18\x01 \x01(\x0b\x32..gandt.embedding.v1.EmbedStreamResponse.OpenedH\x00\x12\x42\n\x07results\x18\x02 \x01(\x0b\x32/.gandt.embedding.v1.EmbedStreamResponse.ResultsH\x00\x1a\x63\n\x06Opened\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.gandt.type.v1.Dtype\x12\x15\n\rwindow_images\x18\x04 \x01(\r\x1aS\n\x07Results\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.gandt.embedding.v1.EmbedResult\x12\x16\n\x0e\x63ontiguous_ack\x18\x02 \x01(\x04\x42\t\n\x07message2\xf8\x02\n\x10\x45mbeddingService\x12U\n\x08GetModel\x12#.gandt.embedding.v1.GetModelRequest\x1a$.gandt.embedding.v1.GetModelResponse\x12[\n\nListModels\x12%.gandt.embedding.v1.ListModelsRequest\x1a&.gandt.embedding.v1.ListModelsResponse\x12L\n\x05\x45mbed\x12 .gandt.embedding.v1.EmbedRequest\x1a!.gandt.embedding.v1.EmbedResponse\x12\x62\n\x0b\x45mbedStream\x12&.gandt.embedding.v1.EmbedStreamRequest\x1a\'.gandt.embedding.v1.EmbedStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,37 +34,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gandt.api.embedding.v1.embe
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL']._serialized_start=85
-  _globals['_MODEL']._serialized_end=331
-  _globals['_GETMODELREQUEST']._serialized_start=333
-  _globals['_GETMODELREQUEST']._serialized_end=368
-  _globals['_GETMODELRESPONSE']._serialized_start=370
-  _globals['_GETMODELRESPONSE']._serialized_end=430
-  _globals['_LISTMODELSREQUEST']._serialized_start=432
-  _globals['_LISTMODELSREQUEST']._serialized_end=490
-  _globals['_LISTMODELSRESPONSE']._serialized_start=492
-  _globals['_LISTMODELSRESPONSE']._serialized_end=580
-  _globals['_PIXELS']._serialized_start=582
-  _globals['_PIXELS']._serialized_end=641
-  _globals['_IMAGE']._serialized_start=643
-  _globals['_IMAGE']._serialized_end=755
-  _globals['_EMBEDRESULT']._serialized_start=758
-  _globals['_EMBEDRESULT']._serialized_end=895
-  _globals['_EMBEDREQUEST']._serialized_start=897
-  _globals['_EMBEDREQUEST']._serialized_end=1009
-  _globals['_EMBEDRESPONSE']._serialized_start=1012
-  _globals['_EMBEDRESPONSE']._serialized_end=1145
-  _globals['_EMBEDSTREAMREQUEST']._serialized_start=1148
-  _globals['_EMBEDSTREAMREQUEST']._serialized_end=1442
-  _globals['_EMBEDSTREAMREQUEST_OPEN']._serialized_start=1294
-  _globals['_EMBEDSTREAMREQUEST_OPEN']._serialized_end=1355
-  _globals['_EMBEDSTREAMREQUEST_ITEMS']._serialized_start=1357
-  _globals['_EMBEDSTREAMREQUEST_ITEMS']._serialized_end=1431
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=1445
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=1797
-  _globals['_EMBEDSTREAMRESPONSE_OPENED']._serialized_start=1602
-  _globals['_EMBEDSTREAMRESPONSE_OPENED']._serialized_end=1701
-  _globals['_EMBEDSTREAMRESPONSE_RESULTS']._serialized_start=1703
-  _globals['_EMBEDSTREAMRESPONSE_RESULTS']._serialized_end=1786
-  _globals['_EMBEDDINGSERVICE']._serialized_start=1800
-  _globals['_EMBEDDINGSERVICE']._serialized_end=2176
+  _globals['_MODEL']._serialized_end=353
+  _globals['_GETMODELREQUEST']._serialized_start=355
+  _globals['_GETMODELREQUEST']._serialized_end=390
+  _globals['_GETMODELRESPONSE']._serialized_start=392
+  _globals['_GETMODELRESPONSE']._serialized_end=452
+  _globals['_LISTMODELSREQUEST']._serialized_start=454
+  _globals['_LISTMODELSREQUEST']._serialized_end=512
+  _globals['_LISTMODELSRESPONSE']._serialized_start=514
+  _globals['_LISTMODELSRESPONSE']._serialized_end=602
+  _globals['_PIXELS']._serialized_start=604
+  _globals['_PIXELS']._serialized_end=663
+  _globals['_IMAGE']._serialized_start=666
+  _globals['_IMAGE']._serialized_end=794
+  _globals['_EMBEDRESULT']._serialized_start=797
+  _globals['_EMBEDRESULT']._serialized_end=934
+  _globals['_EMBEDREQUEST']._serialized_start=936
+  _globals['_EMBEDREQUEST']._serialized_end=1048
+  _globals['_EMBEDRESPONSE']._serialized_start=1051
+  _globals['_EMBEDRESPONSE']._serialized_end=1184
+  _globals['_EMBEDSTREAMREQUEST']._serialized_start=1187
+  _globals['_EMBEDSTREAMREQUEST']._serialized_end=1481
+  _globals['_EMBEDSTREAMREQUEST_OPEN']._serialized_start=1333
+  _globals['_EMBEDSTREAMREQUEST_OPEN']._serialized_end=1394
+  _globals['_EMBEDSTREAMREQUEST_ITEMS']._serialized_start=1396
+  _globals['_EMBEDSTREAMREQUEST_ITEMS']._serialized_end=1470
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=1484
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=1836
+  _globals['_EMBEDSTREAMRESPONSE_OPENED']._serialized_start=1641
+  _globals['_EMBEDSTREAMRESPONSE_OPENED']._serialized_end=1740
+  _globals['_EMBEDSTREAMRESPONSE_RESULTS']._serialized_start=1742
+  _globals['_EMBEDSTREAMRESPONSE_RESULTS']._serialized_end=1825
+  _globals['_EMBEDDINGSERVICE']._serialized_start=1839
+  _globals['_EMBEDDINGSERVICE']._serialized_end=2215
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class EmbeddingServiceStub(object):
-    """Turns images into vectors with one or more loaded models. It stores nothing.
+    """Turns images into vectors with one or more loaded models, and texts where a model has a tower for them. It stores nothing.
     """
 
     def __init__(self, channel):
@@ -59,7 +59,7 @@ class EmbeddingServiceStub(object):
 
 
 class EmbeddingServiceServicer(object):
-    """Turns images into vectors with one or more loaded models. It stores nothing.
+    """Turns images into vectors with one or more loaded models, and texts where a model has a tower for them. It stores nothing.
     """
 
     def GetModel(self, request, context):
@@ -122,7 +122,7 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EmbeddingService(object):
-    """Turns images into vectors with one or more loaded models. It stores nothing.
+    """Turns images into vectors with one or more loaded models, and texts where a model has a tower for them. It stores nothing.
     """
 
     @staticmethod

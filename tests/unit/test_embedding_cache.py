@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Content that was seen before, or is under way, is computed once."""
+
+from __future__ import annotations
+
+import numpy as np
+from gandt_embedding.cache import VectorCache
+
+from gandt.adapters.memory_clock import ManualClock, ManualDeadline, MemoryMeter
+from gandt.adapters.memory_model import MemoryModel
+from gandt.domain.embedding import ImageInput
+from gandt.domain.errors import DeadlineExceeded
+from tests.embedding_world import WAIT, Held, decoded, png, running, stream, submit, use_cases
+
+
+def test_the_cache_drops_the_least_recently_used() -> None:
+    row = np.ones(100, np.float32)
+    cache = VectorCache(max_bytes=3 * 700)
+    for name in (b"a", b"b", b"c"):
+        cache.put(name, row)
+    assert cache.get(b"a") is row
+    cache.put(b"d", row)
+    assert [cache.get(name) is not None for name in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
+    cache.put(b"huge", np.ones(10_000, np.float32))
+    assert len(cache) == 3
+    nothing = VectorCache(0)
+    nothing.put(b"a", row)
+    assert nothing.get(b"a") is None
+
+
+def test_repeated_content_is_computed_once() -> None:
+    model, meter = Held(), MemoryMeter()
+    model.gate.set()
+    with running(model, meter) as pipeline:
+        service = use_cases(pipeline)
+        first = service.embed([ImageInput("a", png(1))])[0]
+        second = service.embed([ImageInput("b", png(1))])[0]
+    assert (first.cached, second.cached) == (False, True)
+    np.testing.assert_array_equal(first.vector, second.vector)
+    assert model.batches == [1]
+    assert meter.value("gandt_embedding_cache_hits_total") == 1
+
+
+def test_identical_images_under_way_are_computed_once() -> None:
+    model, meter = Held(), MemoryMeter()
+    with running(model, meter, cache=0) as pipeline:
+        urgent = submit(pipeline, [1, 1, 2, 1])
+        assert model.entered.wait(WAIT)
+        bulk = stream(pipeline, [1, 2, 3])
+        decoded(meter, 3)  # of one decode thread: all before it are through
+        model.gate.set()
+        results = urgent.wait(4) + bulk.wait(3)[:2]
+    assert sum(model.batches) == 3
+    assert [result.cached for result in results] == [False, True, False, True, True, True]
+    for result in results:
+        np.testing.assert_array_equal(result.vector, results[2 if result.image_id == "2" else 0].vector)
+    assert meter.value("gandt_embedding_cache_hits_total") == 4
+    assert meter.value("gandt_embedding_queue_items") == 0
+
+
+def test_a_unary_call_does_not_wait_behind_a_stream_s_identical_image() -> None:
+    model, meter = Held(), MemoryMeter()
+    with running(model, meter, cache=0, max_batch=1) as pipeline:
+        submit(pipeline, [0])
+        assert model.entered.wait(WAIT)
+        bulk = stream(pipeline, [8, 9])
+        decoded(meter, 3)
+        urgent = submit(pipeline, [9])
+        decoded(meter, 4)
+        model.gate.set()
+        urgent.wait()
+        bulk.wait(2)
+    assert model.batches == [1, 1, 1, 1]
+
+
+def test_who_followed_an_image_whose_caller_left_still_gets_the_vector() -> None:
+    model, meter = Held(), MemoryMeter()
+    leaving = ManualDeadline(ManualClock())
+    with running(model, meter, cache=0) as pipeline:
+        submit(pipeline, [0])
+        assert model.entered.wait(WAIT)
+        left = submit(pipeline, [1], leaving)
+        decoded(meter, 2)
+        staying = [submit(pipeline, [1]), submit(pipeline, [1]), submit(pipeline, [2])]
+        decoded(meter, 3)  # of one decode thread: all before it are through
+        leaving.cancel()
+        model.gate.set()
+        assert isinstance(left.wait()[0].error, DeadlineExceeded)
+        assert [caller.wait()[0].error for caller in staying] == [None, None, None]
+    assert sum(model.batches) == 3
+    assert meter.value("gandt_embedding_queue_items") == 0
+
+
+def test_a_bad_image_fails_its_followers_too() -> None:
+    with running(MemoryModel()) as pipeline:
+        results = use_cases(pipeline).embed([ImageInput(str(n), png(1)[:50]) for n in range(3)])
+    assert [result.error.reason if result.error else "" for result in results] == ["IMAGE_TRUNCATED"] * 3
+
+
+def test_a_repeated_text_comes_from_the_cache_and_no_image_is_taken_for_it() -> None:
+    with running(MemoryModel()) as pipeline:
+        service = use_cases(pipeline)
+        first, second = (service.embed([ImageInput(text="red")])[0] for _ in range(2))
+        image = service.embed([ImageInput("a", b"red")])[0]
+    assert (first.cached, second.cached) == (False, True)
+    np.testing.assert_array_equal(first.vector, second.vector)
+    assert image.error is not None
