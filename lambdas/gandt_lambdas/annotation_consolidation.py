@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Post-annotation Lambda: hands every worker's answer on, without choosing among them.
+"""Post-annotation Lambda: hands every worker's answer on, and on request the majority's labels beside them.
 
 Called by Ground Truth, or by our labeling service, with a batch of objects. It reads the batch from S3 and answers
 in the original project's shape: per object the list `responses` of worker and answer. An answer that cannot be read
@@ -7,8 +7,14 @@ does not cost the batch: it goes to a second list `quarantined` beside `response
 
     {"workerId": "...", "rule": "not_json", "excerpt": "first 500 bytes"}
 
-The rules are `no_content`, `unreadable` (S3 refuses or lacks it), `not_json` and `not_an_object`. The output depends
-on the batch alone, so that a second call gives the same. The file stands alone: standard library and boto3.
+With the variable `GANDT_CONSOLIDATION=majority` a third key says which labels more than half of a tile's voters
+gave; a worker who left a tile blank, could not tell or found it broken is no voter. G&T itself does better from
+`responses` (`gandt aggregate`); this is for whoever reads the output manifest and nothing else:
+
+    {"rule": "majority", "tiles": [{"index": 0, "labels": ["cat"], "voters": 3, "votes": {"cat": 2, "dog": 1}}]}
+
+The rules of quarantine are `no_content`, `unreadable` (S3 refuses or lacks it), `not_json` and `not_an_object`. The
+output depends on the batch alone, so that a second call gives the same. Standard library and boto3 are all it needs.
 `AWS_ENDPOINT_URL_S3` points it at another S3.
 """
 
@@ -16,10 +22,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+CONSOLIDATION = "GANDT_CONSOLIDATION"  # name of the variable
 EXCERPT_BYTES = 500
+TILE = re.compile(r"labels-([0-9]{1,18})")
 LOG = logging.getLogger(__name__)
 
 
@@ -44,9 +55,12 @@ def lambda_handler(event: dict[str, Any], context: object = None) -> list[dict[s
     Returns:
         One entry per object, in the batch's order, with `datasetObjectId` and `consolidatedAnnotation`.
     Raises:
-        ConsolidationError: no `labelAttributeName`, or the batch is not a JSON list.
+        ConsolidationError: no `labelAttributeName`, the batch is not a JSON list, or GANDT_CONSOLIDATION is unknown.
     """
     del context
+    rule = os.environ.get(CONSOLIDATION, "")
+    if rule not in ("", "majority"):
+        raise ConsolidationError(f"{CONSOLIDATION} is {rule!r}; it may be majority, or nothing at all")
     attribute = event.get("labelAttributeName")
     if not isinstance(attribute, str) or not attribute:
         raise ConsolidationError("the event has no labelAttributeName")
@@ -56,7 +70,10 @@ def lambda_handler(event: dict[str, Any], context: object = None) -> list[dict[s
         if not isinstance(item, dict) or "datasetObjectId" not in item:
             LOG.error("entry %d of the batch has no datasetObjectId; the service will report its line", position)
             continue
-        content = {attribute: _consolidated(item, fetch)}
+        answers = _answers(item, fetch)
+        if rule:
+            answers["consolidated"] = {"rule": rule, "tiles": majority([r["annotation"] for r in answers["responses"]])}
+        content = {attribute: answers}
         out.append({"datasetObjectId": item["datasetObjectId"], "consolidatedAnnotation": {"content": content}})
     return out
 
@@ -67,6 +84,48 @@ def split_uri(uri: str) -> tuple[str, str]:
     if not uri.startswith("s3://") or not slash or not bucket or not key:
         raise ValueError(f"{uri!r} is not s3://bucket/key")
     return bucket, key
+
+
+def majority(forms: list[Any]) -> list[dict[str, Any]]:
+    """The labels that more than half of a tile's voters gave.
+
+    Args:
+        forms: workers' answers, in any order; what is no form of our page's `labels-<index>` fields has no vote.
+    Returns:
+        By tile index: `index`, `labels` (sorted; empty when no label has a majority), `voters`, `votes` by label.
+    """
+    votes: dict[int, Counter[str]] = {}
+    voters: Counter[int] = Counter()
+    for form in forms:
+        for name, value in form.items() if isinstance(form, dict) else ():
+            match = TILE.fullmatch(name)
+            if match is None:
+                continue
+            index = int(match[1])
+            labels = set() if form.get(f"state-{index}") in ("unsure", "broken") else _labels(value)
+            votes.setdefault(index, Counter()).update(labels)
+            voters[index] += bool(labels)
+    return [
+        {
+            "index": index,
+            "labels": sorted(label for label, count in votes[index].items() if 2 * count > voters[index]),
+            "voters": voters[index],
+            "votes": dict(sorted(votes[index].items())),
+        }
+        for index in sorted(votes)
+    ]
+
+
+def _labels(value: Any) -> set[str]:
+    """The labels of one tile's field: JSON text of a list, a list, or check boxes; none when it is something else."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return set()
+    if isinstance(value, dict):
+        value = [label for label, mark in value.items() if mark is True]
+    return {label.strip() for label in value if isinstance(label, str)} if isinstance(value, list) else set()
 
 
 class _Fetcher:
@@ -99,7 +158,7 @@ def _payload(event: dict[str, Any], fetch: Callable[[str], bytes]) -> list[Any]:
     return batch
 
 
-def _consolidated(item: dict[str, Any], fetch: Callable[[str], bytes]) -> dict[str, Any]:
+def _answers(item: dict[str, Any], fetch: Callable[[str], bytes]) -> dict[str, Any]:
     responses, quarantined = [], []
     annotations = item.get("annotations")
     for annotation in annotations if isinstance(annotations, list) else []:

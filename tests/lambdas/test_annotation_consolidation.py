@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from gandt_lambdas.annotation_consolidation import ConsolidationError, lambda_handler, split_uri
+from gandt_lambdas.annotation_consolidation import ConsolidationError, lambda_handler, majority, split_uri
 
 FOLDER = "s3://out/p#1/job a/annotations"
 FIRST = {"labels-0": '["Birthday"]', "labels-2": '["None of the above"]'}
@@ -139,3 +139,31 @@ def test_what_is_no_batch_is_a_typed_error(event: dict[str, Any]) -> None:
 
 def test_the_key_keeps_what_a_url_parser_cuts() -> None:
     assert split_uri("s3://b/a#1/x?y.json") == ("b", "a#1/x?y.json")
+
+
+def test_the_majority_stands_beside_the_answers_when_asked_for(invoke: Any) -> None:
+    unsure = {"labels-0": '["Birthday"]', "state-0": "unsure", "labels-2": '["Wedding"]', "comment-0": "hm"}
+    forms = [FIRST, SECOND, unsure, ["no form"], {"labels-0": "not json", "labels-2": {"Wedding": True, "x": False}}]
+    payload = batch(*(annotation(f"w{i}", content=json.dumps(form)) for i, form in enumerate(forms)))
+    event = {"labelAttributeName": "labels", "test_payload": payload}
+    (answer,) = invoke("annotation_consolidation", event, {"GANDT_CONSOLIDATION": "majority"}, clean=True)
+    content = answer["consolidatedAnnotation"]["content"]["labels"]
+    assert [response["annotation"] for response in content["responses"]] == forms
+    assert content["consolidated"] == {
+        "rule": "majority",
+        "tiles": [
+            {"index": 0, "labels": ["Birthday"], "voters": 2, "votes": {"Birthday": 2, "Wedding": 1}},
+            {"index": 2, "labels": ["Wedding"], "voters": 3, "votes": {"None of the above": 1, "Wedding": 2}},
+        ],
+    }
+
+
+def test_the_majority_of_half_the_voters_is_none() -> None:
+    tiles = majority([{"labels-0": '["a"]'}, {"labels-0": '["b"]'}, {"labels-1": "[]"}])
+    assert [(tile["index"], tile["labels"], tile["voters"]) for tile in tiles] == [(0, [], 2), (1, [], 0)]
+
+
+def test_an_unknown_consolidation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANDT_CONSOLIDATION", "median")
+    with pytest.raises(ConsolidationError, match="majority"):
+        run(batch())
