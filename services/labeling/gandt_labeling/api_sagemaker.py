@@ -41,6 +41,11 @@ def routes(web: Web) -> list[Route]:
         "StopLabelingJob": lambda request: web.jobs.stop(request["LabelingJobName"]),
         "AddTags": lambda request: web.jobs.add_tags(request["ResourceArn"], request["Tags"]),
         "ListTags": lambda request: web.jobs.tags(request["ResourceArn"]),
+        "DeleteTags": lambda request: web.jobs.delete_tags(request["ResourceArn"], request["TagKeys"]),
+        "ListLabelingJobsForWorkteam": web.workteams.jobs_of,
+        "DescribeWorkteam": lambda request: web.workteams.describe(request["WorkteamName"]),
+        "ListWorkteams": web.workteams.list_teams,
+        "RenderUiTemplate": lambda request: _render(web, request),
     }
 
     async def call(request: Request) -> Response:
@@ -68,6 +73,22 @@ def _create(web: Web, request: Json) -> Json:
     if human.get("MaxConcurrentTaskCount", 0) > 1000:
         log.warning("job %s asks for more than 1000 concurrent tasks", request["LabelingJobName"])
     return web.jobs.create(request)
+
+
+def _render(web: Web, request: Json) -> Json:
+    """RenderUiTemplate: a template's fault is part of the answer, not an error of the call."""
+    if "UiTemplate" not in request:
+        raise InvalidInput("UiTemplate: is required; HumanTaskUiArn names a built-in page of AWS", field="UiTemplate")
+    content = request["UiTemplate"]["Content"]
+    try:
+        task_input = json.loads(request["Task"]["Input"])
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("Task.Input: must be JSON", field="Task.Input") from error
+    try:
+        rendered = web.pages.preview(content, task_input)
+    except InvalidInput as error:
+        return {"RenderedContent": "", "Errors": [{"Code": "TemplateError", "Message": error.message}]}
+    return {"RenderedContent": rendered, "Errors": []}
 
 
 def _refusal(web: Web, operation: str, error: GandtError) -> Response:

@@ -28,6 +28,7 @@ from gandt_labeling.service.ports import METRICS
 from gandt_labeling.service.steady_clock import SteadyClock
 from gandt_labeling.service.tokens import Tokens
 from gandt_labeling.service.workers import Workers
+from gandt_labeling.service.workteams import Workteams
 from gandt_labeling.settings import Settings
 from gandt_labeling.sigv4 import Verifier
 from gandt_labeling.store.database import Database
@@ -67,10 +68,10 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
     pages = LiquidPages()
     engine = Engine(Parts(database, objects, lambdas, pages, time, meter, limits))
     workers = Workers(database, time, tokens)
+    home = Home(settings.region, settings.account)
     web = Web(
-        jobs=LabelingJobs(
-            database, time, tokens, Home(settings.region, settings.account), engine.wake, engine.disk_trouble
-        ),
+        jobs=LabelingJobs(database, time, tokens, home, engine.wake, engine.disk_trouble),
+        workteams=Workteams(database, tokens, home),
         leases=Leases(database, time, meter, limits.grace_seconds, engine.wake),
         workers=workers,
         tokens=tokens,

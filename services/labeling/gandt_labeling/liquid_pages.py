@@ -84,6 +84,10 @@ class LiquidPages:
                 fix="put the page's controls into <crowd-form> ... </crowd-form>",
             )
 
+    def preview(self, template: str, task_input: Any) -> str:
+        """See `PageRenderer.preview`."""
+        return render(template, task_input, lambda uri: uri, self._clock)
+
     def render(self, request: FrameRequest, nonce: str) -> str:
         """The page's HTML.
 

@@ -3,7 +3,8 @@
 
 A page runs in a sandboxed frame with an opaque origin, so its requests carry no cookie: the link itself is the
 permission, bound to one object and one lease, and over with it. Only image formats that browsers show are sent, told
-apart by their bytes and never by a name; a BMP or TIFF goes out as JPEG, upright; SVG is code and is refused.
+apart by their bytes and never by a name; a BMP or TIFF goes out as JPEG, upright; SVG is code and is refused. Nothing
+private goes out with a picture: EXIF, GPS, XMP, comments and hidden second pictures stay here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from gandt.domain.errors import GandtError, InvalidInput
 from gandt_labeling.byte_ranges import parse_range
+from gandt_labeling.private_parts import without_private_parts
 from gandt_labeling.service.ports import SignMedia
 from gandt_labeling.web import Web, error_response, in_thread
 
@@ -57,15 +59,18 @@ def routes(web: Web) -> list[Route]:
 
 def _serve(web: Web, request: Request) -> Response:
     claims = web.tokens.open("media", request.path_params["token"], web.clock.now().timestamp())
-    data = web.objects.get(claims["u"])
-    kind = image_type(data)
-    if not kind:
-        data, kind = web.browser_image(data), "image/jpeg"
+    data, kind = _shown(web, web.objects.get(claims["u"]))
     span = parse_range(request.headers.get("range"), len(data))
     if span is None:
         return Response(data, 200, _HEADERS, media_type=kind)
     headers = {**_HEADERS, "Content-Range": f"bytes {span.start}-{span.stop - 1}/{len(data)}"}
     return Response(data[span.start : span.stop], 206, headers, media_type=kind)
+
+
+def _shown(web: Web, data: bytes) -> tuple[bytes, str]:
+    kind = image_type(data)
+    clean = without_private_parts(data, kind) if kind else None
+    return (web.browser_image(data), "image/jpeg") if clean is None else (clean, kind)
 
 
 def image_type(data: bytes) -> str:

@@ -32,6 +32,7 @@ from gandt_labeling.service.leases import Leases
 from gandt_labeling.service.ports import PageRenderer
 from gandt_labeling.service.tokens import Tokens
 from gandt_labeling.service.workers import Workers
+from gandt_labeling.service.workteams import Workteams
 from gandt_labeling.sigv4 import HttpCall, Signed, Verifier
 
 P = ParamSpec("P")
@@ -66,6 +67,7 @@ class Web:
     """
 
     jobs: LabelingJobs
+    workteams: Workteams
     leases: Leases
     workers: Workers
     tokens: Tokens

@@ -38,6 +38,9 @@ class PlainPages:
         if template.startswith("{% broken"):
             raise InvalidInput("the template has a syntax error in line 1", field="UiTemplateS3Uri")
 
+    def preview(self, template: str, task_input: Any) -> str:
+        return template
+
     def render(self, request: FrameRequest, nonce: str) -> str:
         return request.template
 

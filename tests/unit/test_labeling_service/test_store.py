@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from gandt_labeling.store.database import Database
-from gandt_labeling.store.schema import METADATA, workers
+from gandt_labeling.store.schema import METADATA, jobs, workers
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.exc import IntegrityError
 
@@ -119,3 +119,23 @@ def test_a_full_disk_is_named_keeps_what_was_acknowledged_and_can_be_mended(tmp_
         rows = connection.exec_driver_sql("SELECT name FROM kept").scalars().all()
     assert rows == ["before", "after"]
     database.close()
+
+
+def test_a_read_that_broke_off_leaves_no_connection_in_the_past(bench: Any) -> None:
+    bench.create("one")
+    kept: list[Any] = []
+
+    def break_off() -> None:
+        with bench.database.read() as connection:
+            kept.append(connection.execute(select(jobs.c.name)))
+            kept[-1].fetchone()
+            raise ZeroDivisionError
+
+    for _ in range(12):  # more than the pool has
+        with pytest.raises(ZeroDivisionError) as caught:
+            break_off()
+        kept.append(caught)
+    bench.create("two")
+    for _ in range(12):
+        with bench.database.read() as connection:
+            assert set(connection.execute(select(jobs.c.name)).scalars()) == {"one", "two"}

@@ -6,7 +6,6 @@ Requests come in validated (`gandt_labeling.validation`); answers go out as the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import string
@@ -16,7 +15,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
 
-from gandt.domain.errors import AlreadyExists, GandtError, InvalidInput, NotFound, Unauthenticated, WrongState
+from gandt.domain.errors import AlreadyExists, GandtError, InvalidInput, NotFound, WrongState
+from gandt_labeling.service.page_tokens import fingerprint, open_page
 from gandt_labeling.service.spec import CAMPAIGN_TAG, Job, Json, job_of
 from gandt_labeling.service.steady_clock import SteadyClock
 from gandt_labeling.service.tokens import Tokens
@@ -82,6 +82,7 @@ class LabelingJobs:
             "request": json.dumps({key: value for key, value in request.items() if key != "Tags"}),
             "tags": json.dumps(tags),
             "campaign": tags.get(CAMPAIGN_TAG, ""),
+            "workteam": request["HumanTaskConfig"]["WorkteamArn"],
             "created_at": now,
             "modified_at": now,
         }
@@ -133,10 +134,10 @@ class LabelingJobs:
         sort = _SORT[request.get("SortBy", "CreationTime")]
         descending = request.get("SortOrder", "Ascending") == "Descending"
         size = request.get("MaxResults", DEFAULT_PAGE)
-        mark = _fingerprint(request)
+        mark = fingerprint(request)
         query = _filtered(select(jobs), request)
         if "NextToken" in request:
-            claims = self._open_page(request["NextToken"], mark)
+            claims = open_page(self._tokens, request["NextToken"], mark)
             after, last = claims["k"], claims["i"]
             beyond = (sort < after) if descending else (sort > after)
             tie = (jobs.c.job_id < last) if descending else (jobs.c.job_id > last)
@@ -194,6 +195,21 @@ class LabelingJobs:
 
         return {"Tags": _tag_list(self._database.write(merge))}
 
+    def delete_tags(self, arn: str, keys: list[str]) -> Json:
+        """DeleteTags: keys that are not there are no error.
+
+        Raises:
+            NotFound: no job has that ARN.
+        """
+
+        def drop(connection: Connection) -> None:
+            job = _by_arn(connection, arn)
+            values = {"tags": json.dumps({key: value for key, value in job.tags.items() if key not in keys})}
+            connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(values))
+
+        self._database.write(drop)
+        return {}
+
     def tags(self, arn: str) -> Json:
         """ListTags, all on one page (a job has at most 50).
 
@@ -202,15 +218,6 @@ class LabelingJobs:
         """
         with self._database.read() as connection:
             return {"Tags": _tag_list(_by_arn(connection, arn).tags)}
-
-    def _open_page(self, token: str, mark: str) -> Json:
-        try:
-            claims = self._tokens.open("page token", token, self._time.now())
-        except Unauthenticated as error:
-            raise InvalidInput("NextToken was not made here; start again without it", field="NextToken") from error
-        if claims["f"] != mark:
-            raise InvalidInput("NextToken belongs to another filter; start again without it", field="NextToken")
-        return claims
 
 
 def begin_stop(connection: Connection, job: Job, now: float, reason: str = "") -> None:
@@ -290,11 +297,6 @@ def _filtered(query: Select[Any], request: Mapping[str, Any]) -> Select[Any]:
         "StatusEquals": lambda value: jobs.c.status == value,
     }
     return query.where(*(condition(request[key]) for key, condition in conditions.items() if key in request))
-
-
-def _fingerprint(request: Mapping[str, Any]) -> str:
-    filters = {key: value for key, value in request.items() if key not in ("NextToken", "MaxResults")}
-    return hashlib.sha256(json.dumps(filters, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

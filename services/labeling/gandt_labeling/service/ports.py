@@ -62,6 +62,14 @@ class PageRenderer(Protocol):
         """
         ...
 
+    def preview(self, template: str, task_input: Any) -> str:
+        """What the template makes of a task, without anything of ours around it; S3 URIs stay as they are.
+
+        Raises:
+            InvalidInput: the template is wrong, fails on this input, or exceeds a limit.
+        """
+        ...
+
     def render(self, request: FrameRequest, nonce: str) -> str:
         """The page's HTML, with crowd elements and known libraries from our own origin.
 

@@ -73,7 +73,15 @@ class Database:
         """A connection for queries; nothing done through it is kept."""
         try:
             with self._engine.connect() as connection:
-                yield connection
+                try:
+                    yield connection
+                except GandtError:
+                    raise
+                except BaseException:
+                    # A result that was not read to its end, kept alive by the error, would hold this connection to
+                    # what the database was at this moment: whoever gets it next would read the past.
+                    connection.invalidate()
+                    raise
         except OperationalError as error:
             raise self._translated(error) from error
 

@@ -31,11 +31,21 @@ jobs = Table(
     Column("request", Text, nullable=False),  # JSON of CreateLabelingJob without Tags
     Column("tags", Text, nullable=False),  # JSON object
     Column("campaign", String(256), nullable=False, server_default=""),
+    Column("workteam", String(256), nullable=False, server_default=""),
     Column("template", Text, nullable=False, server_default=""),
     Column("label_categories", Text, nullable=False, server_default=""),  # JSON list, "" when none was given
     Column("created_at", Double, nullable=False),
     Column("modified_at", Double, nullable=False),
     Column("stop_at", Double),  # while Stopping: when running leases are cut
+    Column("paused", Integer, nullable=False, server_default="0"),  # 1: no new leases; running ones may finish
+)
+
+# What an operator added to a job by tags, read once when the job starts.
+job_rules = Table(
+    "job_rules",
+    METADATA,
+    Column("job_id", Integer, ForeignKey("jobs.job_id"), primary_key=True),
+    Column("rules", Text, nullable=False),  # JSON: gold, qualification, max_pages, pay_usd_micros
 )
 
 tasks = Table(
@@ -75,6 +85,7 @@ assignments = Table(
     Column("answer", Text, nullable=False, server_default=""),  # JSON object, as stored for ever
     Column("answer_sha256", String(64), nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default=""),
+    Column("page_version", String(16), nullable=False, server_default=""),  # of classes, instructions and template
 )
 _HOLDS = text("state IN ('leased', 'done', 'declined')")
 # The last line of defence: one worker holds, answers or declines one task once, whatever races happen above it.
@@ -89,6 +100,7 @@ Index(
 )
 Index("assignments_by_expiry", assignments.c.state, assignments.c.expires_at)
 Index("assignments_by_worker", assignments.c.worker_id, assignments.c.state, assignments.c.job_id)
+Index("assignments_by_finish", assignments.c.state, assignments.c.finished_at)
 
 batches = Table(
     "batches",
@@ -131,4 +143,36 @@ workers = Table(
     Column("kind", String(16), nullable=False),  # team, personal
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False, index=True),
+    Column("state", String(16), nullable=False, server_default="active"),  # active, paused
+    Column("state_reason", String(256), nullable=False, server_default=""),
+    Column("gold_seen", Integer, nullable=False, server_default="0"),  # tiles of known label that the worker answered
+    Column("gold_right", Integer, nullable=False, server_default="0"),
+)
+
+# One test a worker and scope: the campaign, or the job where it has none.
+qualifications = Table(
+    "qualifications",
+    METADATA,
+    Column("scope", String(256), primary_key=True),
+    Column("worker_id", String(128), primary_key=True),
+    Column("lease_id", String(64), nullable=False, unique=True),
+    Column("job_id", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # open, passed, failed
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("score", Double),
+    Column("draft", Text, nullable=False, server_default=""),
+    Column("answer_sha256", String(64), nullable=False, server_default=""),
+    Column("changed_at", Double, nullable=False),
+)
+
+# Who did what; appended to, never changed.
+audit = Table(
+    "audit",
+    METADATA,
+    Column("entry_id", Integer, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("actor", String(128), nullable=False),  # operator, the API's access key, a worker's pseudonym, the service
+    Column("action", String(64), nullable=False),
+    Column("object", String(512), nullable=False, server_default=""),
+    Column("detail", Text, nullable=False, server_default=""),
 )
