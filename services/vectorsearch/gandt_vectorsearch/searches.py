@@ -32,7 +32,7 @@ from gandt.ports.clock import NO_DEADLINE, Clock, Deadline
 from gandt.ports.meter import Meter
 from gandt.ports.vector_store import VectorStore
 from gandt_vectorsearch.canary import Canary
-from gandt_vectorsearch.service import ANSWER_BYTES, SEARCH_SECONDS, VectorSearch
+from gandt_vectorsearch.service import ANSWER_BYTES, SEARCH_SECONDS, VectorSearch, check_model
 
 MMR_POOL = 4  # candidates for each hit that diversity chooses from
 MMR_POOL_MIN = 100
@@ -65,6 +65,7 @@ class ByExamples:
 
 
 Query = ByVectors | ByIds | ByExamples
+_KINDS = {ByVectors: "vectors", ByIds: "ids", ByExamples: "examples"}  # what the metrics call them
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,10 @@ class Searches:
             WrongState: the collection holds another model's vectors.
         """
         began = self._clock.monotonic()
-        name = self._service.get_collection(name).name  # an alias may be switched meanwhile
-        nearest = self._prepared(name, query, options, model_id, deadline)
-        answer = self._answered(name, nearest, options)
-        self._note(name, query, nearest, answer, began)
+        collection = self._service.get_collection(name)  # by its name from now on: an alias may be switched meanwhile
+        nearest = self._prepared(collection, query, options, model_id, deadline)
+        answer = self._answered(collection.name, nearest, options)
+        self._note(collection.name, query, nearest, answer, began)
         return answer
 
     def search_together(self, name: str, calls: Sequence[SearchCall]) -> list[SearchAnswer | GandtError]:
@@ -129,18 +130,18 @@ class Searches:
         """
         began = self._clock.monotonic()
         try:
-            name = self._service.get_collection(name).name  # an alias may be switched meanwhile
+            collection = self._service.get_collection(name)
         except GandtError as error:
             return [error] * len(calls)
         prepared: list[NearestQuery | GandtError] = []
         for call in calls:
             try:
-                prepared.append(self._prepared(name, call.query, call.options, call.model_id, call.deadline))
+                prepared.append(self._prepared(collection, call.query, call.options, call.model_id, call.deadline))
             except GandtError as error:
                 prepared.append(error)
         good = [nearest for nearest in prepared if not isinstance(nearest, GandtError)]
         try:
-            answers = iter(apart(self._store.nearest(name, joined(good)), good) if good else [])
+            answers = iter(apart(self._store.nearest(collection.name, joined(good)), good) if good else [])
         except GandtError as error:
             return [nearest if isinstance(nearest, GandtError) else error for nearest in prepared]
         out: list[SearchAnswer | GandtError] = []
@@ -148,18 +149,17 @@ class Searches:
             if isinstance(nearest, GandtError):
                 out.append(nearest)
                 continue
-            answer = next(answers)
-            answer = replace(answer, results=tuple(_cut(hits, call.options) for hits in answer.results))
-            self._note(name, call.query, nearest, answer, began)
+            answer = _all_cut(next(answers), call.options)
+            self._note(collection.name, call.query, nearest, answer, began)
             out.append(answer)
         return out
 
     def _prepared(
-        self, name: str, query: Query, options: SearchOptions, model_id: str, deadline: Deadline
+        self, collection: Collection, query: Query, options: SearchOptions, model_id: str, deadline: Deadline
     ) -> NearestQuery:
         """The checked search, as stores answer it. Raises as `search`."""
         deadline.check()
-        collection = self._service.of_model(name, model_id)
+        check_model(collection, model_id)
         _check_options(options)
         nearest = self._resolved(collection, query, options)
         self._check_size(collection, nearest, options)
@@ -167,13 +167,15 @@ class Searches:
         return nearest
 
     def _note(self, name: str, query: Query, nearest: NearestQuery, answer: SearchAnswer, began: float) -> None:
-        kind = {ByVectors: "vectors", ByIds: "ids", ByExamples: "examples"}[type(query)]
-        self._meter.observe(SEARCH_SECONDS, self._clock.monotonic() - began, query=kind, index=answer.index)
+        seconds = self._clock.monotonic() - began
+        self._meter.observe(SEARCH_SECONDS, seconds, query=_KINDS[type(query)], index=answer.index)
         self._canary.watch(name, nearest, answer)
 
     def _resolved(self, collection: Collection, query: Query, options: SearchOptions) -> NearestQuery:
-        base = NearestQuery(
-            queries=np.zeros((0, collection.dim), np.float32),
+        queries, excluded = self._queries(collection, query)
+        return NearestQuery(
+            queries=queries,
+            excluded=excluded,
             k=options.offset + options.k,
             condition=options.condition,
             min_score=options.min_score,
@@ -181,20 +183,25 @@ class Searches:
             with_vectors=options.with_vectors or options.diversity > 0,
             with_fields=options.with_fields or bool(options.group_by),
         )
+
+    def _queries(
+        self, collection: Collection, query: Query
+    ) -> tuple[NDArray[np.float32] | ExampleVectors, tuple[frozenset[str], ...]]:
+        """What is near, and what each query leaves out."""
         if isinstance(query, ByVectors):
             _check_count(len(query.matrix), "query vectors")
             for row, problem in enumerate(vector_problems(query.matrix, collection.dim)):
                 if problem:
                     raise InvalidInput(f"query vector {row} {problem}", field="vectors", reason="BAD_VECTOR")
-            return replace(base, queries=np.asarray(query.matrix, np.float32))
+            return np.asarray(query.matrix, np.float32), ()
         if isinstance(query, ByIds):
             _check_count(len(query.ids), "ids")
             queries = self._vectors(collection.name, query.ids)
             excluded = () if query.include_self else tuple(frozenset((image_id,)) for image_id in query.ids)
-            return replace(base, queries=queries, excluded=excluded)
-        return self._examples(collection.name, query, base)
+            return queries, excluded
+        return self._examples(collection.name, query)
 
-    def _examples(self, name: str, query: ByExamples, base: NearestQuery) -> NearestQuery:
+    def _examples(self, name: str, query: ByExamples) -> tuple[ExampleVectors, tuple[frozenset[str], ...]]:
         examples = (*query.positives, *query.negatives)
         _check_count(len(examples), "examples")
         for example in examples:
@@ -208,7 +215,7 @@ class Searches:
         weights = np.array([example.weight for example in examples], np.float64)
         split = len(query.positives)
         vectors = ExampleVectors(matrix[:split], matrix[split:], weights[:split], weights[split:], query.strategy)
-        return replace(base, queries=vectors, excluded=(frozenset(example.image_id for example in examples),))
+        return vectors, (frozenset(example.image_id for example in examples),)
 
     def _vectors(self, name: str, ids: Sequence[str]) -> NDArray[np.float32]:
         found = self._store.fetch(name, ids)
@@ -236,8 +243,8 @@ class Searches:
         if options.group_by:
             answer = self._grouped(name, query, options, asked // 4)
         else:
-            answer = self._store.nearest(name, replace(query, k=asked))
-        return replace(answer, results=tuple(_cut(hits, options) for hits in answer.results))
+            answer = self._store.nearest(name, query if asked == query.k else replace(query, k=asked))
+        return _all_cut(answer, options)
 
     def _grouped(self, name: str, query: NearestQuery, options: SearchOptions, wanted: int) -> SearchAnswer:
         """Asks for more and more hits for those queries that have too few after their groups are cut.
@@ -331,6 +338,13 @@ def _check_count(count: int, what: str) -> None:
             field="query",
             reason="TOO_MANY" if count else "NO_QUERY",
         )
+
+
+def _all_cut(answer: SearchAnswer, options: SearchOptions) -> SearchAnswer:
+    results = tuple(_cut(hits, options) for hits in answer.results)
+    if all(cut is hits for cut, hits in zip(results, answer.results, strict=True)):
+        return answer
+    return replace(answer, results=results)
 
 
 def _cut(hits: Hits, options: SearchOptions) -> Hits:

@@ -225,16 +225,7 @@ class VectorSearch:
             WrongState: it holds another model's vectors (MODEL_MISMATCH).
         """
         collection = self._store.get_collection(name)
-        if model_id and model_id != collection.model_id:
-            raise WrongState(
-                f"collection {name} holds vectors of model {collection.model_id!r}, not of {model_id!r}",
-                kind="collection",
-                id=name,
-                state=collection.model_id,
-                reason="MODEL_MISMATCH",
-                fix="use the collection of that model, or embed again",
-                metadata={"model_id": collection.model_id},
-            )
+        check_model(collection, model_id)
         return collection
 
     def _present(self, name: str, ids: Sequence[str]) -> set[str]:
@@ -262,3 +253,17 @@ class VectorSearch:
             log.warning("the items stored could not be counted: %s", error)
         else:
             self._meter.set_level(ROWS, float(items))
+
+
+def check_model(collection: Collection, model_id: str) -> None:
+    """Raises WrongState (MODEL_MISMATCH) unless the collection is of that model; "" is not checked."""
+    if model_id and model_id != collection.model_id:
+        raise WrongState(
+            f"collection {collection.name} holds vectors of model {collection.model_id!r}, not of {model_id!r}",
+            kind="collection",
+            id=collection.name,
+            state=collection.model_id,
+            reason="MODEL_MISMATCH",
+            fix="use the collection of that model, or embed again",
+            metadata={"model_id": collection.model_id},
+        )

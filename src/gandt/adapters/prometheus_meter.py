@@ -23,6 +23,7 @@ class PrometheusMeter:
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._labeled: dict[tuple[str, ...], Histogram] = {}  # finding one by its labels costs more than observing
         for metric in metrics:
             self._declare(metric)
 
@@ -48,5 +49,9 @@ class PrometheusMeter:
 
     def observe(self, name: str, value: float, /, **labels: str) -> None:
         """Adds one value to a declared histogram."""
-        histogram = self._histograms[name]
-        (histogram.labels(**labels) if labels else histogram).observe(value)
+        key = (name, *labels, *labels.values())
+        histogram = self._labeled.get(key)
+        if histogram is None:
+            histogram = self._histograms[name]
+            histogram = self._labeled[key] = histogram.labels(**labels) if labels else histogram
+        histogram.observe(value)

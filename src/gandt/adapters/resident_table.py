@@ -69,13 +69,14 @@ class View:
         self._columns = columns
         self._earlier = earlier
         self._order: Order | None = None
+        self._whole = Corpus(ids, blocks, alive, keeps_all=items == len(alive))
 
     def corpus(self, condition: Filter | None, rows: dict[str, int]) -> Corpus:
         """What a search may find; `rows` holds the rows of all ids that the condition names."""
-        keep = self._alive
-        if condition is not None:
-            keep = keep & filters.mask(condition, len(keep), self._columns, rows.get)
-        return Corpus(self._ids, self._blocks, keep, keeps_all=condition is None and self.items == len(keep))
+        if condition is None:
+            return self._whole
+        keep = self._alive & filters.mask(condition, len(self._alive), self._columns, rows.get)
+        return Corpus(self._ids, self._blocks, keep)
 
     @property
     def size(self) -> int:
@@ -107,7 +108,7 @@ class View:
         """f32[R, D]: copies of some rows."""
         if not len(rows):
             return np.zeros((0, self._dim), np.float32)
-        return Corpus(self._ids, self._blocks, self._alive).vectors(rows)
+        return self._whole.vectors(rows)
 
     def ids(self, rows: Iterable[int]) -> list[str]:
         """The ids of some rows."""
@@ -138,8 +139,8 @@ class View:
         """Ranked rows as hits, with what the query asks for."""
         rows = ranked.rows.tolist()
         hits = tuple(
-            Hit(image_id, float(score), self.fields(row) if query.with_fields else {})
-            for image_id, score, row in zip(self.ids(rows), ranked.scores, rows, strict=True)
+            Hit(self._ids[row], score, self.fields(row) if query.with_fields else {})
+            for score, row in zip(ranked.scores.tolist(), rows, strict=True)
         )
         return Hits(hits, self.items_of(ranked.rows, model_id, True, False).vectors if query.with_vectors else None)
 
@@ -260,7 +261,7 @@ class ResidentTable:
         out: list[Ranked] = []
         most = 0
         for number, near in enumerate(rows):
-            some = near[near >= 0]
+            some = near if near[-1] >= 0 else near[near >= 0]
             if not corpus.keeps_all:
                 some = some[corpus.keep[some]]
             if len(drop[number]):
@@ -271,7 +272,7 @@ class ResidentTable:
             if len(some) < min(query.k, view.items - len(drop[number])):
                 return None  # the graph did not reach enough living rows
             out.append(rescored(corpus, some, query.queries[number], query.k, query.min_score))
-        return out, most + int(np.count_nonzero(corpus.keep[done:]))
+        return out, most + (int(np.count_nonzero(corpus.keep[done:])) if done < view.size else 0)
 
     def append(self, items: ItemSet, generation: int) -> None:
         """Insert or replace items with distinct ids."""

@@ -110,9 +110,9 @@ class ResidentVectors:
         """See the port."""
         resident = self._collections.find(name)
         view, rows = resident.table.look_up(ids)
-        found = np.array([rows[image_id] for image_id in ids if image_id in rows], np.int64)
-        missing = tuple(image_id for image_id in ids if image_id not in rows)
-        return Found(view.items_of(found, resident.model_id, True, with_fields), missing)
+        missing = tuple(image_id for image_id in ids if image_id not in rows) if len(rows) < len(ids) else ()
+        found = [rows[image_id] for image_id in ids if image_id in rows] if missing else [*map(rows.__getitem__, ids)]
+        return Found(view.items_of(np.array(found, np.int64), resident.model_id, True, with_fields), missing)
 
     def scan(
         self,

@@ -78,9 +78,8 @@ class Corpus:
                 out[place] = block.matrix[row - block.start]
             return out
         for block in self.blocks:
-            here = (rows >= block.start) & (rows < block.start + len(block.matrix))
-            if here.any():
-                out[here] = block.matrix[rows[here] - block.start]
+            here = np.flatnonzero((rows >= block.start) & (rows < block.start + len(block.matrix)))
+            out[here] = block.matrix[rows[here] - block.start]
         return out
 
 
@@ -95,7 +94,7 @@ class Ranked:
 def unit_rows(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     """f64[N, D]: rows scaled to length 1; none may have length zero."""
     out = np.array(matrix, np.float64)
-    out /= np.sqrt(np.einsum("ij,ij->i", out, out))[:, None]
+    out /= np.sqrt(np.vecdot(out, out))[:, None]
     return out
 
 
@@ -333,10 +332,12 @@ def _similarities(matrix: NDArray[np.float32], units: NDArray[np.float64]) -> Sc
     out = np.empty((len(units), len(matrix)))
     step = max(1, SCORE_BLOCK // max(1, units.shape[1]))
     for start in range(0, len(matrix), step):
-        exact = unit_rows(matrix[start : start + step])  # [m, D]
-        for number, unit in enumerate(units):
-            np.einsum("ij,j->i", exact, unit, out=out[number, start : start + step])
-    np.round(out, _SCORE_DIGITS, out=out)
+        wide = matrix[start : start + step].astype(np.float64)  # [m, D]
+        lengths = np.sqrt(np.vecdot(wide, wide))
+        for scores, unit in zip(out[:, start : start + step], units, strict=True):
+            np.vecdot(wide, unit, out=scores)  # one dot product a row: no row knows its neighbors
+            scores /= lengths
+    out.round(_SCORE_DIGITS, out=out)
     np.minimum(out, 1.0, out=out)  # np.clip takes twice as long as these two
     return np.maximum(out, -1.0, out=out)
 

@@ -56,7 +56,8 @@ def vector_problems(matrix: NDArray[np.floating], dim: int) -> list[str]:
     if matrix.shape[1] != dim:
         return [f"has {matrix.shape[1]} numbers, the collection's have {dim}"] * len(matrix)
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+        wide = matrix.astype(np.float64)
+        lengths = np.sqrt(np.vecdot(wide, wide))
     out = []
     for length in lengths.tolist():
         if not np.isfinite(length):

@@ -43,26 +43,26 @@ class _Call:
         remaining = context.time_remaining()
         limited = remaining is not None and remaining < _NO_LIMIT_SECONDS
         self._ends_at = time.monotonic() + remaining if limited else None
-        self._gone = threading.Event()
+        self._gone = False
         self._stop_at_drain = stop_at_drain
         self._on_leave: list[Callable[[], Any]] = []
         context.add_done_callback(lambda _: self.leave())
 
     def leave(self) -> None:
         """Marks the caller as gone (or the call as finished) and wakes who waits for it."""
-        self._gone.set()
+        self._gone = True
         for wake in list(self._on_leave):
             wake()
 
     def on_leave(self, wake: Callable[[], Any]) -> None:
         """Runs `wake` when the caller leaves; at once if it has left."""
         self._on_leave.append(wake)
-        if self._gone.is_set():
+        if self._gone:
             wake()
 
     @property
     def is_gone(self) -> bool:
-        return self._gone.is_set()
+        return self._gone
 
     def remaining(self) -> float | None:
         """Seconds left, as in the Deadline port."""

@@ -292,7 +292,10 @@ def search_answer(message: pb.SearchResponse, model_id: str = "") -> SearchAnswe
     """The hits of each query."""
     results = tuple(
         Hits(
-            tuple(Hit(hit.image_id, hit.score, types.fields_of(hit.fields.values)) for hit in hits.hits),
+            tuple(
+                Hit(hit.image_id, hit.score, types.fields_of(hit.fields.values) if hit.HasField("fields") else {})
+                for hit in hits.hits
+            ),
             types.vector_set(hits.vectors, model_id=model_id) if hits.HasField("vectors") else None,
         )
         for hits in message.results
