@@ -19,13 +19,17 @@ from gandt.domain.selection.prevalence import ControlDraw
 SHARES = (0.98, 0.96, 0.94, 0.92, 0.90, 0.85, 0.80, 0.70, 0.50)
 """Alternatives that the evidence is spread over: that there are only this share of the targets supposed."""
 
+EVERY_NUMBER = 20_000  # numbers of targets up to here are supposed one by one, larger ones in steps of STEP
+STEP = 1.0005
+
 
 class RecallBound:
     """Collects draws and bounds the number of targets from above.
 
     For each supposed number of targets K0 it keeps an e-process: the likelihood ratio of "only g * K0 targets" to
     "K0 targets", averaged over the shares g. Under K0 its expectation stays 1 at every look, so it reaches 1 / alpha
-    with probability at most alpha (Ville's inequality), and every K0 that it has not refuted remains possible.
+    with probability at most alpha (Ville's inequality), and every K0 that it has not refuted remains possible. A
+    refuted K0 stays refuted, so it is dropped, and the work of a draw shrinks with what is still possible.
 
     Args:
         images: N, all images that targets are counted among.
@@ -38,12 +42,11 @@ class RecallBound:
         if not 0.0 < alpha < 1.0:
             raise InvalidInput(f"alpha is {alpha}, it must lie in (0, 1)", field="alpha", reason="BAD_SHARE")
         self._images = images
-        self._alpha = alpha
-        self._supposed = np.arange(images + 1)  # K0
-        self._fewer = [np.ceil(share * self._supposed - 1e-9).astype(np.int64) for share in SHARES]
-        self._ratios = np.zeros((len(SHARES), images + 1))  # log likelihood ratios
-        self._possible = np.ones(images + 1, bool)
-        self._refuted = np.zeros(images + 1, bool)  # a K0 refuted at one look stays refuted
+        self._limit = np.log(1.0 / alpha)
+        self._supposed = _numbers(images)  # i64[M] K0
+        self._up_to = np.append(self._supposed[1:] - 1, images)  # a K0 stands for all numbers below the next one
+        self._fewer = np.array([np.ceil(share * self._supposed - 1e-9) for share in SHARES], np.int64)  # [G, M]
+        self._ratios = np.zeros(self._fewer.shape)  # log likelihood ratios
         self._log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, images + 2)))])
 
     def add(self, draw: ControlDraw) -> None:
@@ -58,19 +61,21 @@ class RecallBound:
                 field="draws",
                 reason="BAD_DRAW",
             )
-        likelihood = self._log_likelihood(draw)  # by targets left in the pool
+        if not len(self._supposed):
+            return
+        most_left = min(draw.pool, int(self._supposed[-1]) - draw.found_before)
+        likelihood = self._log_likelihood(draw, most_left)  # by targets left in the pool
         supposed = _at(likelihood, self._supposed - draw.found_before)
-        self._possible &= np.isfinite(supposed)
-        for row, fewer in enumerate(self._fewer):
-            with np.errstate(invalid="ignore"):
-                self._ratios[row] += _at(likelihood, fewer - draw.found_before) - supposed
-        self._ratios[:, ~self._possible] = 0.0
-        self._refuted |= self._evidence() >= np.log(1.0 / self._alpha)
+        with np.errstate(invalid="ignore"):
+            self._ratios += _at(likelihood, self._fewer - draw.found_before) - supposed
+        keep = np.isfinite(supposed)
+        keep[keep] = self._evidence(self._ratios[:, keep]) < self._limit
+        self._supposed, self._up_to = self._supposed[keep], self._up_to[keep]
+        self._fewer, self._ratios = self._fewer[:, keep], self._ratios[:, keep]
 
     def most_targets(self) -> int:
         """K_up: the largest number of targets that is not refuted."""
-        left = np.flatnonzero(self._possible & ~self._refuted)
-        return int(left[-1]) if len(left) else 0
+        return int(self._up_to[-1]) if len(self._up_to) else 0
 
     def recall(self, found: int) -> float:
         """Lower bound in [0, 1] of the share of all targets that is found.
@@ -81,19 +86,20 @@ class RecallBound:
         most = max(self.most_targets(), found)
         return found / most if most else 1.0
 
-    def _evidence(self) -> NDArray[np.float64]:
-        """f64[N + 1] log of the e-process of each supposed number."""
-        top = self._ratios.max(axis=0)
+    @staticmethod
+    def _evidence(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+        """f64[M] log of the e-process of each supposed number."""
+        top = ratios.max(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.log(np.exp(self._ratios - top).mean(axis=0)) + top
+            mean = np.log(np.exp(ratios - top).mean(axis=0)) + top
         return np.where(np.isfinite(top), mean, -np.inf)
 
-    def _log_likelihood(self, draw: ControlDraw) -> NDArray[np.float64]:
-        """f64[U + 1] log chance of the draw if 0..U targets are in the pool, up to a constant; -inf if impossible."""
-        left = np.arange(draw.pool + 1)
+    def _log_likelihood(self, draw: ControlDraw, most_left: int) -> NDArray[np.float64]:
+        """f64[most_left + 1] log chance of the draw if so many targets are in the pool, up to a constant."""
+        left = np.arange(most_left + 1)
         missed = draw.drawn - draw.targets
         fits = (left >= draw.targets) & (draw.pool - left >= missed)
-        out = np.full(draw.pool + 1, -np.inf)
+        out = np.full(most_left + 1, -np.inf)
         r = left[fits]
         f = self._log_factorial
         out[fits] = f[r] - f[r - draw.targets] + f[draw.pool - r] - f[draw.pool - r - missed]
@@ -110,6 +116,15 @@ def recall_bound(draws: Iterable[ControlDraw], found: int, images: int, alpha: f
     for draw in draws:
         bound.add(draw)
     return bound.recall(found)
+
+
+def _numbers(images: int) -> NDArray[np.int64]:
+    """0 to N, thinned out above EVERY_NUMBER so that a pool of millions costs no more than a large one."""
+    if images <= EVERY_NUMBER:
+        return np.arange(images + 1)
+    steps = int(np.ceil(np.log(images / EVERY_NUMBER) / np.log(STEP)))
+    above = np.floor(EVERY_NUMBER * STEP ** np.arange(1, steps + 1)).astype(np.int64)
+    return np.concatenate([np.arange(EVERY_NUMBER + 1), np.unique(above[above <= images])])
 
 
 def _at(values: NDArray[np.float64], index: NDArray[np.int64]) -> NDArray[np.float64]:
