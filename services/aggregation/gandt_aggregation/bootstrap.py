@@ -25,7 +25,7 @@ def bootstrap(settings: Settings, peers: Peers) -> Application:  # noqa: ARG001 
     meter = PrometheusMeter(METRICS)
     limits = Limits(settings.max_answers, settings.max_images, settings.max_workers, settings.max_classes)
     objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
-    service = AggregationService(StoredAnswers(objects), meter, limits)
+    service = AggregationService(StoredAnswers(objects, settings.max_stored_bytes), meter, limits)
     return Application(
         name="aggregation",
         grpc_service=SERVICE_NAME,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gandt.domain import paging
-from gandt.domain.aggregation.aggregate import Aggregation, Warm, aggregate
+from gandt.domain.aggregation.aggregate import Aggregation, Beside, aggregate
 from gandt.domain.aggregation.answer_table import AnswerTable, AnswerTableBuilder, Limits, concatenate
 from gandt.domain.aggregation.chunks import AnswerEncoder
 from gandt.domain.aggregation.compat_run import aggregate_compat
@@ -20,16 +20,16 @@ from gandt.domain.aggregation.records import (
     AggregateSummary,
     Agreement,
     AnswerChunk,
-    GoldChunk,
     ItemVerdict,
     Message,
     MethodInfo,
     PlannedImage,
     PlanSpec,
     PlanSummary,
+    StatePart,
     WorkerReport,
 )
-from gandt.domain.aggregation.state import pack_state, unpack_state
+from gandt.domain.aggregation.state import State, check_state, pack_state, unpack_state
 from gandt.domain.aggregation.votes import count_votes
 from gandt.domain.datasets import Answer
 from gandt.domain.errors import InvalidInput
@@ -37,6 +37,7 @@ from gandt.domain.progress import Progress
 from gandt.ports.answers_source import AnswersSource
 from gandt.ports.clock import Deadline
 from gandt.ports.meter import Meter, Metric
+from gandt_aggregation.beside import BesideReader, Gold
 
 METRICS = (
     Metric("gandt_aggregation_answers_total", "counter", "Answers aggregated.", ("method",)),
@@ -53,18 +54,18 @@ BATCH_BYTES = 500_000  # half of what a stream message may hold: sizes here are 
 MAX_PAGE = 100
 DEFAULT_PAGE = 50
 
-Event = Progress | list[ItemVerdict] | list[WorkerReport] | AggregateSummary
-Gold = dict[str, tuple[str, ...]]
+Event = Progress | list[ItemVerdict] | list[WorkerReport] | StatePart | AggregateSummary
 S = TypeVar("S", AggregateSpec, PlanSpec)
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class _Input:
+    """All that a call brought; the state, if any, is put together with the rest."""
+
     table: AnswerTable
     gold: Gold
-    warm: Warm
-    warm_classes: tuple[str, ...]
+    beside: Beside
 
 
 class AggregationService:
@@ -110,6 +111,8 @@ class AggregationService:
         previous_uris: Sequence[str],
         gold_uri: str,
         deadline: Deadline,
+        audit_uri: str = "",
+        model_uri: str = "",
     ) -> Iterator[Event]:
         """The same for answers in the object store.
 
@@ -118,16 +121,24 @@ class AggregationService:
         """
         if not answers_uris:
             raise InvalidInput("no answers were named", field="answers_uris", reason="NO_ANSWERS")
-        gold = dict(self._source.gold(gold_uri)) if gold_uri else {}
+        beside = BesideReader(self._limits)
+        if gold_uri:
+            gold, drawn = self._source.gold(gold_uri)
+            beside.gold, beside.drawn = dict(gold), set(drawn)
+        if audit_uri:
+            beside.judged = dict(self._source.gold(audit_uri)[0])
+        for said in self._source.model(model_uri) if model_uri else ():
+            deadline.check()
+            beside.take(said)
         encoder = AnswerEncoder()
         builder = AnswerTableBuilder(self._limits)
         for previous, uris in ((True, previous_uris), (False, answers_uris)):
             for uri in uris:
-                for chunk in encoder.encode(self._stored(uri, spec, previous), previous):
+                for chunk in encoder.encode(self._stored(uri, spec, previous, deadline), previous):
                     deadline.check()
                     builder.add(chunk)
                     yield Progress("reading", builder.rows)
-        yield from self._results(spec, self._with_state(spec, builder.build(), gold), deadline)
+        yield from self._results(spec, self._with_state(spec, builder.build(), beside), deadline)
 
     def measure_agreement(self, messages: Iterator[Message], deadline: Deadline) -> Agreement:
         """How far workers agree, over the votes that count."""
@@ -149,32 +160,36 @@ class AggregationService:
 
     def _read(self, messages: Iterator[Message], spec: AggregateSpec, deadline: Deadline) -> _Input:
         builder = AnswerTableBuilder(self._limits)
-        gold: Gold = {}
+        beside = BesideReader(self._limits)
         for message in messages:
             deadline.check()
             if isinstance(message, AnswerChunk):
                 builder.add(message)
-            elif isinstance(message, GoldChunk):
-                _add_gold(gold, message)
             else:
-                raise InvalidInput("a second spec came; the first message and only that is a spec", field="spec")
-        return self._with_state(spec, builder.build(), gold)
+                beside.take(message)
+        return self._with_state(spec, builder.build(), beside)
 
-    def _with_state(self, spec: AggregateSpec, table: AnswerTable, gold: Gold) -> _Input:
-        if not spec.state:
-            return _Input(table, gold, {}, ())
-        state = unpack_state(spec.state)
-        earlier = AnswerTableBuilder(self._limits)
-        for chunk in state.chunks:
-            earlier.add(chunk)
-        merged = concatenate(earlier.build(), table)
+    def _with_state(self, spec: AggregateSpec, table: AnswerTable, new: BesideReader) -> _Input:
+        """The state's answers before the new ones; what is newly known beside them replaces what was known."""
+        data = spec.state + b"".join(new.state)
+        if not data:
+            return _Input(table, new.gold, Beside(new.drawn, new.model, new.judged))
+        state = unpack_state(data, self._limits)
+        check_state(state, spec)
+        merged = concatenate(state.table, table)
         if len(merged) > self._limits.answers:
-            raise InvalidInput(f"state and answers together exceed {self._limits.answers:,} answers", field="state")
-        return _Input(merged, {**state.gold, **gold}, state.posteriors, state.classes)
+            raise InvalidInput(
+                f"state and answers together exceed {self._limits.answers:,} answers",
+                field="state",
+                reason="TOO_MUCH_DATA",
+                fix="raise the aggregation service's max_answers",
+            )
+        gold = {**state.gold, **new.gold}
+        beside = Beside(state.drawn | new.drawn, {**state.model, **new.model}, new.judged, state.warm)
+        return _Input(merged, gold, beside)
 
     def _fit(self, spec: AggregateSpec, data: _Input, deadline: Deadline) -> Aggregation:
-        known = set(data.table.labels) <= set(data.warm_classes)
-        result = aggregate(data.table, spec, data.gold, deadline.check, data.warm if known else None)
+        result = aggregate(data.table, spec, data.gold, deadline.check, data.beside)
         self._report(result.summary)
         return result
 
@@ -183,6 +198,7 @@ class AggregationService:
         state = b""
         items: Iterable[ItemVerdict]
         if spec.compat:
+            _check_compat(spec, data.beside)
             compat = aggregate_compat(data.table, spec, bool(data.gold))
             items, reports, summary = compat.items, compat.workers, compat.summary
             self._report(summary)
@@ -190,7 +206,7 @@ class AggregationService:
             result = self._fit(spec, data, deadline)
             items, reports, summary = result.items(), result.reports, result.summary
             if spec.with_state:
-                state = pack_state(data.table, data.gold, summary.classes, _posteriors(result))
+                state = _packed(spec, data, result)
         classes = len(summary.classes)
         for part in batched(
             items, lambda i: 80 + 4 * len(i.image_id) + 4 * sum(map(len, i.labels)) + 4 * len(i.posterior)
@@ -200,10 +216,13 @@ class AggregationService:
         yield from batched(
             reports, lambda w: 80 + 4 * len(w.worker_id) + (0 if w.confusion is None else 4 * classes**2)
         )
+        while len(state) > BATCH_BYTES:
+            yield StatePart(state[:BATCH_BYTES])
+            state = state[BATCH_BYTES:]
         yield replace(summary, state=state)
 
-    def _stored(self, uri: str, spec: AggregateSpec, previous: bool) -> Iterator[Answer]:
-        for answer in self._source.answers(uri, spec.multi_label, spec.compat):
+    def _stored(self, uri: str, spec: AggregateSpec, previous: bool, deadline: Deadline) -> Iterator[Answer]:
+        for answer in self._source.answers(uri, spec.multi_label, spec.compat, deadline.check):
             # The original takes each earlier file as an experiment of its own.
             yield replace(answer, job=f"{uri}#{answer.job}") if previous and spec.compat else answer
 
@@ -235,15 +254,34 @@ def _first(messages: Iterator[Message], kind: type[S]) -> S:
     return spec
 
 
-def _add_gold(gold: Gold, chunk: GoldChunk) -> None:
-    for image, labels in chunk.gold:
-        if image in gold and set(gold[image]) != set(labels):
+def _check_compat(spec: AggregateSpec, beside: Beside) -> None:
+    """Compat counts as the original did, which knew nothing of these."""
+    asked = {
+        "state": bool(spec.state or spec.with_state),
+        "image model": bool(beside.model),
+        "audit": bool(spec.audit_size or beside.judged),
+    }
+    for what, wanted in asked.items():
+        if wanted:
             raise InvalidInput(
-                f"gold image {image} has two different labels", field="gold", reason="CONFLICTING_LABELS"
+                f"compat counts as the original did, so it takes no {what}",
+                field="compat",
+                reason="COMPAT_ONLY_COUNTS",
+                fix="aggregate without compat",
             )
-        gold[image] = labels
 
 
-def _posteriors(result: Aggregation) -> Warm:
-    images = result.ballot.item_image
-    return {result.images[images[item]]: result.posterior[item] for item in result.order.tolist()}
+def _packed(spec: AggregateSpec, data: _Input, result: Aggregation) -> bytes:
+    beside = data.beside
+    return pack_state(
+        State(
+            method=spec.method,
+            named_classes=spec.classes,
+            multi_label=spec.multi_label,
+            table=data.table,
+            gold=data.gold,
+            drawn=frozenset(beside.drawn),
+            model=beside.model,
+            warm=result.warm,
+        )
+    )

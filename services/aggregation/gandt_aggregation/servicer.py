@@ -51,6 +51,8 @@ class AggregationServicer(wire.Servicer):
                 list(request.previous_uris),
                 request.gold_uri,
                 deadline,
+                request.audit_uri,
+                request.model_uri,
             ):
                 yield results.stored_message(event)
 

@@ -29,6 +29,11 @@ class Settings(ObjectSettings, ServiceSettings):
         ge=1,
         description="Most answers in one call; 10 million take about 3 GB. Raise it with the memory.",
     )
+    max_stored_bytes: int = Field(
+        default=4 << 30,
+        ge=1,
+        description="Most bytes of one stored table or Ground Truth output folder; a table is read into memory whole.",
+    )
     max_images: int = Field(default=5_000_000, ge=1, description="Most images in one call.")
     max_workers: int = Field(default=1_000_000, ge=1, description="Most workers in one call.")
     max_classes: int = Field(

@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gandt.domain.aggregation.chunks import AnswerEncoder, encode_gold
+from gandt.domain.aggregation.chunks import MAX_CHUNK_BYTES, AnswerEncoder, encode_gold, encode_known, encode_model
 from gandt.domain.aggregation.records import (
     AggregateSpec,
     AggregateSummary,
     Agreement,
+    AuditChunk,
     ItemVerdict,
     Message,
     MethodInfo,
+    ModelChunk,
     PlannedImage,
     PlanSpec,
     PlanSummary,
+    StatePart,
     WorkerReport,
 )
 from gandt.domain.datasets import Answer
@@ -42,6 +45,21 @@ class AggregateResult:
     items: list[ItemVerdict]
     workers: list[WorkerReport]
     summary: AggregateSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a caller knows beside answers and gold.
+
+    Attributes:
+        drawn_gold: gold images that were drawn at random from those to be labeled; only these calibrate.
+        judged: an expert's labels of the audit's images.
+        model: an image model's probabilities, in one chunk or several over the same classes.
+    """
+
+    drawn_gold: Collection[str] = ()
+    judged: Gold = field(default_factory=dict)
+    model: Iterable[ModelChunk] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,7 @@ class AggregationClient:
         gold: Gold | None = None,
         previous: Iterable[Answer] = (),
         on_progress: OnProgress | None = None,
+        beside: Beside | None = None,
     ) -> AggregateResult:
         """Turns answers into labels.
 
@@ -88,10 +107,11 @@ class AggregationClient:
             gold: right labels by image; they measure workers and are fixed.
             previous: answers of earlier jobs; they measure workers, and label images only with `include_previous`.
             on_progress: told how far it is.
+            beside: what else is known: which gold was drawn at random, an image model, an audit's judgments.
         Raises:
             InvalidInput, WrongState: see the service's `aggregate`.
         """
-        stream = _Source(_stream(spec or AggregateSpec(), answers, gold, previous))
+        stream = _Source(_stream(spec or AggregateSpec(), answers, gold, previous, beside))
         return _gather(stream.guard(self._stub.Aggregate(wire.aggregate_requests(stream))), on_progress)
 
     def aggregate_stored(
@@ -101,9 +121,13 @@ class AggregationClient:
         gold_uri: str = "",
         previous_uris: Sequence[str] = (),
         on_progress: OnProgress | None = None,
+        audit_uri: str = "",
+        model_uri: str = "",
     ) -> AggregateResult:
         """The same for answers in the object store: tables by suffix, or Ground Truth output folders."""
-        request = wire.stored_request(spec or AggregateSpec(), answers_uris, previous_uris, gold_uri)
+        request = wire.stored_request(
+            spec or AggregateSpec(), answers_uris, previous_uris, gold_uri, audit_uri, model_uri
+        )
         return _gather((r.response for r in self._stub.AggregateStored(request)), on_progress)
 
     def measure_agreement(self, answers: Iterable[Answer], spec: AggregateSpec | None = None) -> Agreement:
@@ -119,11 +143,12 @@ class AggregationClient:
         spec: PlanSpec | None = None,
         gold: Gold | None = None,
         previous: Iterable[Answer] = (),
+        beside: Beside | None = None,
     ) -> AnswerPlan:
         """Says which images need another answer."""
         images: list[PlannedImage] = []
         summary: PlanSummary | None = None
-        stream = _Source(_stream(spec or PlanSpec(), answers, gold, previous))
+        stream = _Source(_stream(spec or PlanSpec(), answers, gold, previous, beside))
         for response in stream.guard(self._stub.PlanAnswers(wire.plan_requests(stream))):
             part = results.plan_part(response)
             if isinstance(part, PlanSummary):
@@ -171,23 +196,45 @@ class _Source(Iterator[Message]):
 
 
 def _stream(
-    spec: AggregateSpec | PlanSpec, answers: Iterable[Answer], gold: Gold | None, previous: Iterable[Answer]
+    spec: AggregateSpec | PlanSpec,
+    answers: Iterable[Answer],
+    gold: Gold | None,
+    previous: Iterable[Answer],
+    beside: Beside | None = None,
 ) -> Iterator[Message]:
-    encoder = AnswerEncoder()
-    yield spec
-    yield from encode_gold((image, tuple(labels)) for image, labels in (gold or {}).items())
+    encoder, beside = AnswerEncoder(), beside or Beside()
+    head, state = _without_state(spec)
+    yield head
+    for start in range(0, len(state), MAX_CHUNK_BYTES):
+        yield StatePart(state[start : start + MAX_CHUNK_BYTES])
+    yield from encode_gold(gold or {}, beside.drawn_gold)
+    for part in encode_known((image, tuple(labels)) for image, labels in beside.judged.items()):
+        yield AuditChunk(part)
+    for chunk in beside.model:
+        yield from encode_model(chunk)
     yield from encoder.encode(previous, previous=True)
     yield from encoder.encode(answers)
+
+
+def _without_state(spec: AggregateSpec | PlanSpec) -> tuple[AggregateSpec | PlanSpec, bytes]:
+    """The spec and its state, which goes in messages of its own: it may be larger than one may be."""
+    if isinstance(spec, PlanSpec):
+        return replace(spec, aggregate=replace(spec.aggregate, state=b"")), spec.aggregate.state
+    return replace(spec, state=b""), spec.state
 
 
 def _gather(responses: Iterable[Any], on_progress: OnProgress | None) -> AggregateResult:
     items: list[ItemVerdict] = []
     workers: list[WorkerReport] = []
     summary: AggregateSummary | None = None
+    state: list[bytes] = []
     for response in responses:
         event = results.event(response)
         if isinstance(event, AggregateSummary):
-            summary = event
+            summary = replace(event, state=b"".join([*state, event.state]))
+            continue
+        if isinstance(event, StatePart):
+            state.append(event.data)
             continue
         if isinstance(event, Progress):
             if on_progress is not None:

@@ -11,6 +11,7 @@ from gandt.domain.errors import InvalidInput
 from gandt.tables.files import Row, check_columns, read_rows, write_rows
 
 LABEL_COLUMNS = ("image", "label", "confidence", "status", "answers", "agreeing")
+YES_NO = {"": False, "0": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
 PROJECT_LABEL_COLUMNS = (*LABEL_COLUMNS, "arm", "round", "inclusion_probability")
 
 
@@ -69,8 +70,14 @@ def read_gold(path: str) -> dict[str, tuple[str, ...]]:
     return {image: labels for image, (labels, _) in gold_rows(path).items()}
 
 
-def gold_rows(path: str) -> dict[str, tuple[tuple[str, ...], str]]:
-    """As `read_gold`, each with the place of its row, `file, line N`."""
+def read_known(path: str) -> tuple[dict[str, tuple[str, ...]], set[str]]:
+    """As `read_gold`, and the images whose column `random` says that they were drawn at random; without it none."""
+    drawn: set[str] = set()
+    return {image: labels for image, (labels, _) in gold_rows(path, drawn).items()}, drawn
+
+
+def gold_rows(path: str, drawn: set[str] | None = None) -> dict[str, tuple[tuple[str, ...], str]]:
+    """As `read_gold`, each with the place of its row, `file, line N`; `drawn` gets the images drawn at random."""
     gold: dict[str, tuple[tuple[str, ...], str]] = {}
     for row in read_rows(path, ("image", "label"), {"task": "image"}):
         image, labels = row.required("image"), split_labels(row.text("label"))
@@ -82,7 +89,21 @@ def gold_rows(path: str) -> dict[str, tuple[tuple[str, ...], str]]:
                 reason="CONFLICTING_LABELS",
             )
         gold[image] = labels, where
+        if drawn is not None and _is_yes(row, "random"):
+            drawn.add(image)
     return gold
+
+
+def _is_yes(row: Row, column: str) -> bool:
+    cell = row.text(column).strip().lower()
+    if cell not in YES_NO:
+        raise InvalidInput(
+            f"{row.where}: {column} is {cell!r}, neither yes nor no",
+            field=column,
+            reason="BAD_NUMBER",
+            fix="write yes or no",
+        )
+    return YES_NO[cell]
 
 
 def read_images(path: str) -> list[str]:

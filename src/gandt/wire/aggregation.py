@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from gandt.api.aggregation.v1 import aggregation_pb2 as pb
 from gandt.api.aggregation.v1 import aggregation_pb2_grpc as grpc_api
 from gandt.api.type.v1 import type_pb2
+from gandt.domain.aggregation.chunks import Known
 from gandt.domain.aggregation.records import (
     AggregateSpec,
     AnswerChunk,
+    AuditChunk,
     DuplicatePolicy,
     GoldChunk,
     Message,
     MethodInfo,
+    ModelChunk,
     PlanSpec,
+    StatePart,
 )
 from gandt.domain.errors import InvalidInput
 
@@ -65,6 +69,9 @@ def spec(message: pb.AggregateSpec) -> AggregateSpec:
         min_worker_answers=message.min_worker_answers or default.min_worker_answers,
         state=message.state,
         with_state=message.with_state,
+        audit_size=message.audit_size,
+        audit_seed=message.audit_seed,
+        audit_target=message.audit_target or default.audit_target,
     )
 
 
@@ -84,6 +91,9 @@ def spec_message(value: AggregateSpec) -> pb.AggregateSpec:
         min_worker_answers=value.min_worker_answers,
         state=value.state,
         with_state=value.with_state,
+        audit_size=value.audit_size,
+        audit_seed=value.audit_seed,
+        audit_target=value.audit_target,
     )
 
 
@@ -96,6 +106,7 @@ def plan_spec(message: pb.PlanSpec) -> PlanSpec:
         min_answers=message.min_answers or default.min_answers,
         max_answers=message.max_answers or default.max_answers,
         answer_budget=message.answer_budget or None,
+        explore_share=message.explore_share,
     )
 
 
@@ -107,6 +118,7 @@ def plan_spec_message(value: PlanSpec) -> pb.PlanSpec:
         min_answers=value.min_answers,
         max_answers=value.max_answers,
         answer_budget=value.answer_budget or 0,
+        explore_share=value.explore_share,
     )
 
 
@@ -114,7 +126,7 @@ def messages(requests: Iterable[Request]) -> Iterator[Message]:
     """The client's stream as records.
 
     Raises:
-        InvalidInput: a message that holds nothing, or an unknown answer state.
+        InvalidInput: a message that holds nothing, an unknown answer state, or probabilities of another length.
     """
     for request in requests:
         kind = request.WhichOneof("message")
@@ -122,8 +134,15 @@ def messages(requests: Iterable[Request]) -> Iterator[Message]:
             yield plan_spec(request.spec) if isinstance(request, pb.PlanAnswersRequest) else spec(request.spec)
         elif kind == "answers":
             yield answer_chunk(request.answers)
-        elif kind == "gold" and not isinstance(request, pb.MeasureAgreementRequest):
-            yield GoldChunk([(known.image_id, tuple(known.labels)) for known in request.gold.gold])
+        elif isinstance(request, pb.AggregateRequest) and kind == "audit":
+            yield AuditChunk(_known(request.audit))
+        elif isinstance(request, pb.AggregateRequest | pb.PlanAnswersRequest) and kind is not None:
+            if kind == "gold":
+                yield GoldChunk(_known(request.gold), request.gold.drawn_at_random)
+            elif kind == "model":
+                yield model_chunk(request.model)
+            else:
+                yield StatePart(request.state)
         else:
             raise InvalidInput("a message of the stream holds nothing", field="message", reason="EMPTY_MESSAGE")
 
@@ -154,6 +173,7 @@ def answer_chunk(message: pb.AnswerChunk) -> AnswerChunk:
         states=states,
         jobs=np.fromiter(message.jobs, np.int64, len(message.jobs)) if message.jobs else None,
         previous=message.previous,
+        seconds=np.fromiter(message.seconds, np.float32, len(message.seconds)) if message.seconds else None,
     )
 
 
@@ -172,12 +192,39 @@ def answer_chunk_message(chunk: AnswerChunk) -> pb.AnswerChunk:
         states=[] if states is None else states.tolist(),
         jobs=[] if chunk.jobs is None else chunk.jobs.tolist(),
         previous=chunk.previous,
+        seconds=[] if chunk.seconds is None else chunk.seconds.tolist(),
     )
 
 
-def gold_chunk_message(chunk: GoldChunk) -> pb.GoldChunk:
-    """Some gold labels as a message."""
-    return pb.GoldChunk(gold=[type_pb2.GoldLabel(image_id=image, labels=labels) for image, labels in chunk.gold])
+def gold_chunk_message(known: Sequence[Known], drawn_at_random: bool = False) -> pb.GoldChunk:
+    """Some known labels as a message."""
+    labels = [type_pb2.GoldLabel(image_id=image, labels=names) for image, names in known]
+    return pb.GoldChunk(gold=labels, drawn_at_random=drawn_at_random)
+
+
+def _known(message: pb.GoldChunk) -> list[Known]:
+    return [(known.image_id, tuple(known.labels)) for known in message.gold]
+
+
+def model_chunk(message: pb.ModelChunk) -> ModelChunk:
+    """Some of an image model's probabilities."""
+    rows, classes = len(message.image_ids), len(message.classes)
+    if len(message.probabilities) != 4 * rows * classes:
+        raise InvalidInput(
+            f"probabilities hold {len(message.probabilities)} bytes, {rows} rows of {classes} numbers need "
+            f"{4 * rows * classes}",
+            field="model.probabilities",
+            reason="WRONG_LENGTH",
+        )
+    numbers = np.frombuffer(message.probabilities, "<f4").astype(np.float32).reshape(rows, classes)
+    return ModelChunk(list(message.image_ids), tuple(message.classes), numbers)
+
+
+def model_chunk_message(chunk: ModelChunk) -> pb.ModelChunk:
+    """Some of an image model's probabilities as a message."""
+    return pb.ModelChunk(
+        image_ids=chunk.images, classes=chunk.classes, probabilities=chunk.probability.astype("<f4").tobytes()
+    )
 
 
 def aggregate_requests(stream: Iterable[Message]) -> Iterator[pb.AggregateRequest]:
@@ -186,7 +233,13 @@ def aggregate_requests(stream: Iterable[Message]) -> Iterator[pb.AggregateReques
         if isinstance(message, AggregateSpec):
             yield pb.AggregateRequest(spec=spec_message(message))
         elif isinstance(message, GoldChunk):
-            yield pb.AggregateRequest(gold=gold_chunk_message(message))
+            yield pb.AggregateRequest(gold=gold_chunk_message(message.gold, message.drawn_at_random))
+        elif isinstance(message, AuditChunk):
+            yield pb.AggregateRequest(audit=gold_chunk_message(message.judged))
+        elif isinstance(message, ModelChunk):
+            yield pb.AggregateRequest(model=model_chunk_message(message))
+        elif isinstance(message, StatePart):
+            yield pb.AggregateRequest(state=message.data)
         elif isinstance(message, AnswerChunk):
             yield pb.AggregateRequest(answers=answer_chunk_message(message))
 
@@ -206,17 +259,31 @@ def plan_requests(stream: Iterable[Message]) -> Iterator[pb.PlanAnswersRequest]:
         if isinstance(message, PlanSpec):
             yield pb.PlanAnswersRequest(spec=plan_spec_message(message))
         elif isinstance(message, GoldChunk):
-            yield pb.PlanAnswersRequest(gold=gold_chunk_message(message))
+            yield pb.PlanAnswersRequest(gold=gold_chunk_message(message.gold, message.drawn_at_random))
+        elif isinstance(message, ModelChunk):
+            yield pb.PlanAnswersRequest(model=model_chunk_message(message))
+        elif isinstance(message, StatePart):
+            yield pb.PlanAnswersRequest(state=message.data)
         elif isinstance(message, AnswerChunk):
             yield pb.PlanAnswersRequest(answers=answer_chunk_message(message))
 
 
 def stored_request(
-    value: AggregateSpec, answers_uris: Iterable[str], previous_uris: Iterable[str], gold_uri: str
+    value: AggregateSpec,
+    answers_uris: Iterable[str],
+    previous_uris: Iterable[str],
+    gold_uri: str,
+    audit_uri: str = "",
+    model_uri: str = "",
 ) -> pb.AggregateStoredRequest:
     """A request of AggregateStored."""
     return pb.AggregateStoredRequest(
-        spec=spec_message(value), answers_uris=answers_uris, previous_uris=previous_uris, gold_uri=gold_uri
+        spec=spec_message(value),
+        answers_uris=answers_uris,
+        previous_uris=previous_uris,
+        gold_uri=gold_uri,
+        audit_uri=audit_uri,
+        model_uri=model_uri,
     )
 
 

@@ -12,14 +12,16 @@ from gandt.domain.aggregation.records import (
     ItemVerdict,
     PlannedImage,
     PlanSummary,
+    StatePart,
     Verdict,
     WorkerReport,
 )
+from gandt.domain.aggregation.trust import Audit, Calibration
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.progress import Progress
 from gandt.wire import types
 
-Event = Progress | list[ItemVerdict] | list[WorkerReport] | AggregateSummary
+Event = Progress | list[ItemVerdict] | list[WorkerReport] | StatePart | AggregateSummary
 """What an aggregation streams back; lists are never empty."""
 
 UNKNOWN = -1.0  # the contract's "not known" in shares
@@ -44,6 +46,8 @@ def event_message(event: Event) -> pb.AggregateResponse:
         return pb.AggregateResponse(progress=types.progress_message(event))
     if isinstance(event, AggregateSummary):
         return pb.AggregateResponse(summary=summary_message(event))
+    if isinstance(event, StatePart):
+        return pb.AggregateResponse(state=event.data)
     response = pb.AggregateResponse()
     for record in event:
         if isinstance(record, ItemVerdict):
@@ -67,6 +71,8 @@ def event(message: pb.AggregateResponse) -> Event:
         return [worker(record) for record in message.workers.workers]
     if kind == "summary":
         return summary(message.summary)
+    if kind == "state":
+        return StatePart(message.state)
     return types.progress(message.progress)
 
 
@@ -83,6 +89,7 @@ def item_message(value: ItemVerdict) -> pb.Item:
         job=value.job,
         description=value.description,
         gold=value.gold,
+        audit_place=value.audit_place,
     )
 
 
@@ -99,6 +106,7 @@ def item(message: pb.Item) -> ItemVerdict:
         job=message.job,
         description=message.description,
         gold=message.gold,
+        audit_place=message.audit_place,
     )
 
 
@@ -116,6 +124,12 @@ def worker_message(value: WorkerReport) -> pb.Worker:
         compat_count=value.compat_count,
         estimated_accuracy=_share(value.estimated_accuracy),
         confusion=b"" if value.confusion is None else value.confusion.astype("<f4").tobytes(),
+        estimated_low=value.estimated_low,
+        estimated_high=value.estimated_high,
+        one_label_share=_share(value.one_label_share),
+        spammer_score=_share(value.spammer_score),
+        too_fast_share=_share(value.too_fast_share),
+        image_model=value.image_model,
     )
 
 
@@ -135,6 +149,12 @@ def worker(message: pb.Worker) -> WorkerReport:
         compat_count=message.compat_count,
         estimated_accuracy=_known(message.estimated_accuracy),
         confusion=confusion.reshape(side, side) if side else None,
+        one_label_share=_known(message.one_label_share),
+        spammer_score=_known(message.spammer_score),
+        estimated_low=message.estimated_low,
+        estimated_high=message.estimated_high,
+        too_fast_share=_known(message.too_fast_share),
+        image_model=message.image_model,
     )
 
 
@@ -155,6 +175,34 @@ def summary_message(value: AggregateSummary) -> pb.AggregateSummary:
         raw_agreement=value.raw_agreement,
         warnings=value.warnings,
         state=value.state,
+        calibration=None if value.calibration is None else _calibration_message(value.calibration),
+        audit=None if value.audit is None else _audit_message(value.audit),
+        estimated_error=value.estimated_error,
+    )
+
+
+def _calibration_message(value: Calibration) -> pb.Calibration:
+    return pb.Calibration(
+        images=value.images,
+        drawn_at_random=value.drawn_at_random,
+        brier=value.brier,
+        log_loss=value.log_loss,
+        calibration_error=_share(value.error),
+        temperature=_share(value.temperature),
+    )
+
+
+def _audit_message(value: Audit) -> pb.Audit:
+    return pb.Audit(
+        settled=value.settled,
+        judged=value.judged,
+        wrong=value.wrong,
+        error_bound=value.error_bound,
+        confidence=value.confidence,
+        target=value.target,
+        judgments_if_none_wrong=value.if_none_wrong,
+        judgments_if_some_wrong=value.if_some_wrong,
+        expected_share=value.expected_share,
     )
 
 
@@ -175,6 +223,34 @@ def summary(message: pb.AggregateSummary) -> AggregateSummary:
         raw_agreement=message.raw_agreement,
         warnings=tuple(message.warnings),
         state=message.state,
+        calibration=_calibration(message.calibration) if message.HasField("calibration") else None,
+        audit=_audit(message.audit) if message.HasField("audit") else None,
+        estimated_error=message.estimated_error,
+    )
+
+
+def _calibration(message: pb.Calibration) -> Calibration:
+    return Calibration(
+        images=message.images,
+        brier=message.brier,
+        log_loss=message.log_loss,
+        error=_known(message.calibration_error),
+        temperature=_known(message.temperature),
+        drawn_at_random=message.drawn_at_random,
+    )
+
+
+def _audit(message: pb.Audit) -> Audit:
+    return Audit(
+        settled=message.settled,
+        judged=message.judged,
+        wrong=message.wrong,
+        error_bound=message.error_bound,
+        confidence=message.confidence,
+        target=message.target,
+        if_none_wrong=message.judgments_if_none_wrong,
+        if_some_wrong=message.judgments_if_some_wrong,
+        expected_share=message.expected_share,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gandt.domain.aggregation.blend import fit_blend
 from gandt.domain.aggregation.model import FitOptions
-from gandt.domain.aggregation.model_worker import with_model
+from gandt.domain.aggregation.model_worker import model_votes, with_model
 from gandt.domain.aggregation.records import AggregateSpec
 from gandt.domain.aggregation.votes import Votes, count_votes
 from gandt.domain.errors import InvalidInput
@@ -40,14 +40,14 @@ def test_a_good_model_helps_and_a_middling_one_does_not_hurt() -> None:
         votes, truth = planted(seed)
         alone = right(votes, truth)
         for share, found in gains.items():
-            found.append(right(with_model(votes, model(truth, share, seed)), truth) - alone)
+            found.append(right(with_model(votes, model_votes(model(truth, share, seed))), truth) - alone)
     assert np.mean(gains[0.75]) > 0
     assert np.mean(gains[0.9]) > 0.02
 
 
 def test_a_useless_model_is_found_out_whatever_it_claims() -> None:
     votes, truth = planted(1)
-    both = with_model(votes, model(truth, 0.25, 1))
+    both = with_model(votes, model_votes(model(truth, 0.25, 1)))
     fit = fit_blend(both, FitOptions())
     assert fit.accuracy is not None
     assert fit.accuracy[-1] == pytest.approx(0.25, abs=0.07)
@@ -58,7 +58,7 @@ def test_the_model_votes_last_and_only_where_it_says_something() -> None:
     votes, truth = planted(2, images=30)
     says = model(truth, 1.0, 2)
     says[[0, 29]] = np.nan
-    both = with_model(votes, says)
+    both = with_model(votes, model_votes(says))
     assert (both.sizes() - votes.sizes()).tolist() == [0, *[1] * 28, 0]
     assert np.array_equal(both.item, np.repeat(np.arange(30), both.sizes()))
     mine = both.worker == votes.workers
@@ -66,9 +66,8 @@ def test_the_model_votes_last_and_only_where_it_says_something() -> None:
     assert np.array_equal(both.label[~mine], votes.label)
 
 
-def test_what_is_no_probability_is_refused() -> None:
-    votes, _ = planted(3, images=30)
-    with pytest.raises(InvalidInput):
-        with_model(votes, np.ones((30, 3)))
-    with pytest.raises(InvalidInput):
-        with_model(votes, np.ones((30, 4)))
+@pytest.mark.parametrize("row", [[1.0, 1.0], [-0.5, 1.5], [0.5, float("nan")], [0.2, 0.2]])
+def test_what_is_no_probability_is_refused_with_its_row(row: list[float]) -> None:
+    with pytest.raises(InvalidInput, match="row 2") as caught:
+        model_votes(np.array([[0.5, 0.5], [np.nan, np.nan], row]))
+    assert caught.value.reason == "BAD_PROBABILITY"

@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from gandt.domain.aggregation.aggregate import aggregate
-from gandt.domain.aggregation.answer_table import AnswerTableBuilder, Limits, concatenate
-from gandt.domain.aggregation.chunks import AnswerEncoder, encode_gold
+from gandt.domain.aggregation.answer_table import AnswerTableBuilder, Limits
+from gandt.domain.aggregation.chunks import AnswerEncoder, encode_known, encode_model
 from gandt.domain.aggregation.consistency import measure_agreement
 from gandt.domain.aggregation.intervals import wilson_interval
 from gandt.domain.aggregation.majority_plot import majority_plot, majority_proportions
 from gandt.domain.aggregation.plan import plan_answers
-from gandt.domain.aggregation.records import AggregateSpec, AnswerChunk, PlanSpec
-from gandt.domain.aggregation.state import pack_state, unpack_state
+from gandt.domain.aggregation.records import AggregateSpec, AnswerChunk, ModelChunk, PlanSpec
 from gandt.domain.aggregation.votes import count_votes
 from gandt.domain.datasets import Answer, LabelEstimate, LabelStatus
 from gandt.domain.errors import InvalidInput
@@ -122,33 +120,6 @@ def test_a_share_of_sure_images_is_explored_and_stays_the_same() -> None:
     assert not plan_answers(run(rows, known), replace(spec, explore_share=0.0)).images
 
 
-def test_the_state_brings_back_answers_gold_and_posteriors() -> None:
-    rows, _ = crowd(30, 3, 3, 2)
-    first = table(rows, previous=[("old", "w00", "c0")])
-    spec = AggregateSpec(method="hierarchical")
-    result = aggregate(first, spec, {"i0000": ("c1",)}, lambda: None)
-    posteriors = {first.images[result.ballot.item_image[i]]: result.posterior[i] for i in result.order}
-    state = unpack_state(pack_state(first, {"i0000": ("c1",)}, result.summary.classes, posteriors))
-    builder = AnswerTableBuilder()
-    for chunk in state.chunks:
-        builder.add(chunk)
-    again = builder.build()
-    assert state.gold == {"i0000": ("c1",)}
-    assert len(again) == len(first)
-    second = concatenate(again, table([("new", "w00", "c2"), ("new", "nw", "c2")]))
-    warm = aggregate(second, spec, state.gold, lambda: None, state.posteriors)
-    cold = aggregate(second, spec, state.gold, lambda: None)
-    assert warm.posterior == pytest.approx(cold.posterior, abs=1e-2)
-    assert warm.summary.iterations <= cold.summary.iterations
-
-
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"GTAS\x01\x00broken", b"GTAS\x63\x00"])
-def test_a_bad_state_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        unpack_state(data)
-    assert caught.value.reason in ("BAD_STATE", "STATE_VERSION")
-
-
 def test_a_broken_chunk_is_named_with_its_offset() -> None:
     good = AnswerChunk(["i"], ["w"], ["a"], (), *(np.array([0]), np.array([0]), np.array([1]), np.array([0])))
     cases = [
@@ -181,7 +152,12 @@ def test_chunks_stay_small() -> None:
     chunks = list(AnswerEncoder(10_000).encode(answers))
     assert len(chunks) > 5
     assert sum(len(chunk.images) for chunk in chunks) == 3000
-    assert len(list(encode_gold(((f"i{n}", ("a",)) for n in range(100)), max_bytes=200))) > 5
+    assert len(list(encode_known(((f"i{n}", ("a",)) for n in range(100)), max_bytes=200))) > 5
+    model = ModelChunk([f"i{n}" for n in range(100)], ("a", "b"), np.full((100, 2), 0.5, np.float32))
+    parts = list(encode_model(model, max_bytes=400))
+    assert len(parts) > 5
+    assert [name for part in parts for name in part.images] == list(model.images)
+    assert sum(len(part.probability) for part in parts) == 100
 
 
 def test_majority_proportions_and_their_plot() -> None:

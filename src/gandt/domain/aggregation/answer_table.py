@@ -16,6 +16,7 @@ from gandt.domain.errors import InvalidInput
 from gandt.domain.vectors import check_id
 
 ANSWERED = 0
+UNKNOWN_SECONDS = -1.0
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -29,6 +30,7 @@ class AnswerTable:
         state: u8[N] index into `STATES`.
         previous: bool[N], the answer is of an earlier job.
         label_ptr: i64[N + 1]; `label` i32[M] of answer n is `label[label_ptr[n]:label_ptr[n + 1]]`.
+        seconds: f32[N] an answer took, negative where unknown; None when no times were measured.
     """
 
     images: Sequence[str]
@@ -42,6 +44,7 @@ class AnswerTable:
     previous: NDArray[np.bool_]
     label_ptr: NDArray[np.int64]
     label: NDArray[np.int32]
+    seconds: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -133,6 +136,7 @@ class AnswerTableBuilder:
             "label_counts": len(chunk.label_counts),
             "states": rows if chunk.states is None else len(chunk.states),
             "jobs": rows if chunk.jobs is None else len(chunk.jobs),
+            "seconds": rows if chunk.seconds is None else len(chunk.seconds),
         }
         for name, length in lengths.items():
             if length != rows:
@@ -199,7 +203,14 @@ class AnswerTableBuilder:
             previous=_joined([np.full(len(p.images), p.previous) for p in parts], np.bool_),
             label_ptr=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
             label=_joined([p.labels for p in parts], np.int32),
+            seconds=_joined([_seconds(p.seconds, len(p.images)) for p in parts], np.float32)
+            if any(p.seconds is not None for p in parts)
+            else None,
         )
+
+
+def _seconds(known: NDArray[np.float32] | None, rows: int) -> NDArray[np.float32]:
+    return np.full(rows, UNKNOWN_SECONDS, np.float32) if known is None else known
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: type[Number]) -> NDArray[Number]:
@@ -222,6 +233,9 @@ def concatenate(first: AnswerTable, second: AnswerTable) -> AnswerTable:
         previous=np.concatenate([first.previous, second.previous]),
         label_ptr=np.concatenate([first.label_ptr, second.label_ptr[1:] + first.label_ptr[-1]]),
         label=np.concatenate([first.label, labels[1][second.label]]),
+        seconds=None
+        if first.seconds is None and second.seconds is None
+        else np.concatenate([_seconds(table.seconds, len(table)) for table in (first, second)]),
     )
 
 

@@ -27,7 +27,9 @@ def fit_blend(votes: Votes, options: FitOptions) -> Fit:
     Source:
         C. Genest and J. Zidek 1986, "Combining Probability Distributions" (the logarithmic opinion pool).
     """
-    one, full = fit_one_coin(votes, options), fit_hierarchical(votes, options)
+    starts = options.starts or (options.start, options.start)
+    one = fit_one_coin(votes, replace(options, start=starts[0]))
+    full = fit_hierarchical(votes, replace(options, start=starts[1]))
     if votes.classes < 2 or not len(votes.item):
         return full
     given = np.bincount(votes.worker, minlength=votes.workers)
@@ -37,6 +39,7 @@ def fit_blend(votes: Votes, options: FitOptions) -> Fit:
         posterior=clamp_gold(posterior, votes),
         iterations=one.iterations + full.iterations,
         converged=one.converged and full.converged,
+        parts=(one.posterior, full.posterior),
     )
 
 

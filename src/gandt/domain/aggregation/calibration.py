@@ -7,12 +7,11 @@ are those of a fit that did not know the labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from gandt.domain.aggregation.trust import Calibration
 from gandt.domain.errors import InvalidInput
 
 FEWEST_FOR_ERROR = 1000  # below, bins hold so few images that the error of perfect posteriors looks large
@@ -22,30 +21,16 @@ SMALLEST = 1e-6  # a posterior of 0 for the right label costs log(1e-6), not inf
 SHRINKAGE = 10.0  # strength of the pull of the log temperature to 0, as a Gaussian's precision
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What was measured.
-
-    Attributes:
-        images: known images measured on.
-        brier: mean squared distance to the right label, in [0, 2]; `log_loss` mean negative log probability, in nats.
-        error: expected calibration error of the top label in [0, 1]; None below 1,000 images.
-        temperature: that posteriors are to be raised to the inverse of; None below 300 images.
-    """
-
-    images: int
-    brier: float
-    log_loss: float
-    error: float | None
-    temperature: float | None
-
-
-def calibrate(posterior: NDArray[np.float64], truth: NDArray[np.integer]) -> Calibration:
+def calibrate(
+    posterior: NDArray[np.float64], truth: NDArray[np.integer], images: int | None = None, drawn_at_random: bool = True
+) -> Calibration:
     """Measures posteriors against known labels.
 
     Args:
         posterior: f64[N, K], rows sum to 1.
-        truth: i[N] right classes of images drawn at random.
+        truth: i[N] right classes.
+        images: how many images the N rows are of, when there are several a row (one a yes-no question); else N.
+        drawn_at_random: whether the images were; there is no temperature from others.
     Raises:
         InvalidInput: no image, or a class that does not exist.
     Source:
@@ -56,12 +41,14 @@ def calibrate(posterior: NDArray[np.float64], truth: NDArray[np.integer]) -> Cal
         raise InvalidInput(f"{len(truth)} known labels do not fit {n} posteriors over {classes} classes", field="truth")
     missed = posterior.copy()
     missed[np.arange(n), truth] -= 1
+    images = n if images is None else images
     return Calibration(
-        images=n,
+        images=images,
         brier=float((missed**2).sum(axis=1).mean()),
         log_loss=_log_loss(posterior, truth),
-        error=_error(posterior, truth) if n >= FEWEST_FOR_ERROR else None,
-        temperature=_temperature(posterior, truth) if n >= FEWEST_FOR_TEMPERATURE else None,
+        error=_error(posterior, truth) if images >= FEWEST_FOR_ERROR else None,
+        temperature=_temperature(posterior, truth) if drawn_at_random and images >= FEWEST_FOR_TEMPERATURE else None,
+        drawn_at_random=drawn_at_random,
     )
 
 

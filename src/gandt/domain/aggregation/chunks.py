@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
 
-from gandt.domain.aggregation.records import STATES, AnswerChunk, GoldChunk
+from gandt.domain.aggregation.answer_table import UNKNOWN_SECONDS
+from gandt.domain.aggregation.records import STATES, AnswerChunk, GoldChunk, ModelChunk
 from gandt.domain.datasets import Answer
 
 MAX_CHUNK_BYTES = 1_000_000  # below the contract's 1 MiB, room for the envelope
-_ROW_BYTES = 16  # three varints, a count and a state at their largest usual sizes
+_ROW_BYTES = 20  # three varints, a count, a state and the seconds at their largest usual sizes
 _STATE_NUMBER = {state: number for number, state in enumerate(STATES)}
 
 
@@ -46,6 +47,7 @@ class AnswerEncoder:
         labels: list[int] = []
         states: list[int] = []
         jobs: list[int] = []
+        seconds: list[float | None] = []
         self._size = 0
         for answer in source:
             images.append(self._index(self._images, answer.image_id))
@@ -54,6 +56,7 @@ class AnswerEncoder:
             labels.extend(self._index(self._labels, label) for label in answer.labels)
             counts.append(len(answer.labels))
             states.append(_STATE_NUMBER[answer.state])
+            seconds.append(answer.seconds)
             self._size += _ROW_BYTES + 4 * len(answer.labels)
             if self._size >= self._max_bytes:
                 break
@@ -72,6 +75,9 @@ class AnswerEncoder:
             states=np.array(states, np.uint8) if any(states) else None,
             jobs=np.array(jobs, np.int64) if any(self._jobs) else None,
             previous=previous,
+            seconds=None
+            if seconds.count(None) == len(seconds)
+            else np.array([UNKNOWN_SECONDS if s is None else s for s in seconds], np.float32),
         )
 
     def _index(self, names: dict[str, int], name: str) -> int:
@@ -82,15 +88,36 @@ class AnswerEncoder:
         return index
 
 
-def encode_gold(gold: Iterable[tuple[str, tuple[str, ...]]], max_bytes: int = MAX_CHUNK_BYTES) -> Iterator[GoldChunk]:
-    """Known answers in chunks of at most about `max_bytes`."""
-    part: list[tuple[str, tuple[str, ...]]] = []
+Known = tuple[str, tuple[str, ...]]
+"""An image id and its right labels."""
+
+
+def encode_known(gold: Iterable[Known], max_bytes: int = MAX_CHUNK_BYTES) -> Iterator[Sequence[Known]]:
+    """Known labels in parts of at most about `max_bytes`, for gold or audit chunks."""
+    part: list[Known] = []
     size = 0
     for image_id, labels in gold:
         part.append((image_id, labels))
         size += sum(4 * len(text) + 8 for text in (image_id, *labels))
         if size >= max_bytes:
-            yield GoldChunk(part)
+            yield part
             part, size = [], 0
     if part:
-        yield GoldChunk(part)
+        yield part
+
+
+def encode_gold(gold: Mapping[str, Sequence[str]], drawn_at_random: Collection[str] = ()) -> Iterator[GoldChunk]:
+    """Gold in chunks, the images that were drawn at random apart."""
+    for drawn in (False, True):
+        rows = ((image, tuple(labels)) for image, labels in gold.items() if (image in drawn_at_random) == drawn)
+        for part in encode_known(rows):
+            yield GoldChunk(part, drawn)
+
+
+def encode_model(model: ModelChunk, max_bytes: int = MAX_CHUNK_BYTES) -> Iterator[ModelChunk]:
+    """An image model's probabilities in chunks of at most about `max_bytes`."""
+    row = 4 * len(model.classes) + 4 + 4 * max(map(len, model.images), default=0)
+    rows = max(1, (max_bytes - sum(4 * len(name) + 4 for name in model.classes)) // row)
+    for start in range(0, len(model.images), rows):
+        part = slice(start, start + rows)
+        yield ModelChunk(model.images[part], model.classes, model.probability[part])

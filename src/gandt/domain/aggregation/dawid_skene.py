@@ -13,7 +13,7 @@ from gandt.domain.aggregation.model import (
     FitOptions,
     clamp_gold,
     class_prior,
-    shares,
+    first_posterior,
     softmax,
 )
 from gandt.domain.aggregation.votes import Votes
@@ -31,7 +31,7 @@ def fit_dawid_skene(votes: Votes, options: FitOptions) -> Fit:
     Source:
         Dawid and Skene 1979; crowd-kit's DawidSkene.
     """
-    start = shares(votes) if options.start is None else clamp_gold(options.start.copy(), votes)
+    start = first_posterior(votes, options)
     if votes.classes < 2 or not len(votes.item):
         return Fit(start, accuracy=np.full(votes.workers, np.nan))
     sums = CodeSums(votes)

@@ -17,8 +17,8 @@ from gandt.domain.aggregation.model import (
     FitOptions,
     clamp_gold,
     class_prior,
+    first_posterior,
     settle,
-    shares,
     softmax,
 )
 from gandt.domain.aggregation.one_coin import EXTRA_ITEMS, balanced_accuracy
@@ -49,7 +49,7 @@ def fit_hierarchical(votes: Votes, options: FitOptions) -> Fit:
         Dawid and Skene 1979 with a Dirichlet prior; compare Paun et al. 2018, "Comparing Bayesian Models of
         Annotation".
     """
-    start = shares(votes) if options.start is None else clamp_gold(options.start.copy(), votes)
+    start = first_posterior(votes, options)
     if votes.classes < 2 or not len(votes.item):
         return Fit(start, accuracy=np.full(votes.workers, np.nan))
     sums = CodeSums(votes)

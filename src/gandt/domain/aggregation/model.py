@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +28,9 @@ class FitOptions:
 
     Attributes:
         check: called once an iteration; raises when nobody waits any more.
-        start: f64[I, K] posterior to begin with, or None for the shares of votes.
+        start: f64[I, K] posterior to begin with, or None for the shares of votes; for several labels an item the
+            probability of each. NaN where nothing is known of an item.
+        starts: the same for each model of a method that has several.
         tolerance: the fit has converged when no posterior moves by this much or more,
         mean_tolerance: or when they move by less than this on average.
         iterations: most iterations.
@@ -36,6 +38,7 @@ class FitOptions:
 
     check: Callable[[], None] = _no_check
     start: NDArray[np.float64] | None = None
+    starts: Sequence[NDArray[np.float64]] = ()
     tolerance: float = 1e-4
     mean_tolerance: float = 1e-5
     iterations: int = 100
@@ -51,6 +54,7 @@ class Fit:
         confusion: f64[W, K, K] row = true class, column = given class, or None.
         iterations, converged: of the fit.
         left_out: bool[W] workers whose votes were not counted, or None.
+        parts: posteriors of the models that the method puts together; () when it is one.
     """
 
     posterior: NDArray[np.float64]
@@ -59,6 +63,7 @@ class Fit:
     iterations: int = 0
     converged: bool = True
     left_out: NDArray[np.bool_] | None = None
+    parts: Sequence[NDArray[np.float64]] = ()
 
 
 class SingleMethod(Protocol):
@@ -83,6 +88,14 @@ def shares(votes: Votes) -> NDArray[np.float64]:
     total = counts.sum(axis=1, keepdims=True)
     uniform = 1.0 / max(votes.classes, 1)
     return clamp_gold(np.where(total > 0, counts / np.maximum(total, 1), uniform), votes)
+
+
+def first_posterior(votes: Votes, options: FitOptions) -> NDArray[np.float64]:
+    """f64[I, K] where a fit begins: the start, or the shares of votes."""
+    if options.start is None:
+        return shares(votes)
+    unknown = np.isnan(options.start[:, :1])
+    return clamp_gold(np.where(unknown, shares(votes), options.start), votes)
 
 
 def clamp_gold(posterior: NDArray[np.float64], votes: Votes) -> NDArray[np.float64]:

@@ -14,36 +14,50 @@ from numpy.typing import NDArray
 from gandt.domain.aggregation.votes import Votes
 from gandt.domain.errors import InvalidInput
 
+NO_VOTE = -1
 
-def with_model(votes: Votes, probability: NDArray[np.floating]) -> Votes:
+
+def model_votes(probability: NDArray[np.floating]) -> NDArray[np.int32]:
+    """i32[N]: the likeliest class of each image, the first of equal ones; `NO_VOTE` where a row is NaN.
+
+    Args:
+        probability: f[N, K], rows sum to 1; a row of NaN where the model says nothing.
+    Raises:
+        InvalidInput: rows that are no probabilities.
+    """
+    says = ~np.isnan(probability).all(axis=1)
+    given = probability[says]
+    # a NaN among numbers fails both comparisons
+    bad = ~((given >= 0).all(axis=1) & (np.abs(given.sum(axis=1) - 1) <= 1e-3))
+    if bad.any():
+        raise InvalidInput(
+            f"row {int(np.flatnonzero(says)[np.argmax(bad)])} of the model's probabilities is negative or does not sum "
+            "to 1",
+            field="probabilities",
+            reason="BAD_PROBABILITY",
+            fix="give each image's probabilities of all classes, as a softmax does",
+        )
+    vote = np.full(len(probability), NO_VOTE, np.int32)
+    vote[says] = given.argmax(axis=1) if probability.shape[1] else NO_VOTE
+    return vote
+
+
+def with_model(votes: Votes, vote: NDArray[np.int32]) -> Votes:
     """The votes with one of the model for each item that it knows; the model is the last worker, number `workers`.
-
-    The vote is the model's likeliest class, the first of equal ones.
 
     Args:
         votes: one label each.
-        probability: f[I, K] by item and class, rows sum to 1; a row of NaN where the model says nothing.
-    Raises:
-        InvalidInput: another shape, or rows that are no probabilities.
+        vote: i32[I] class by item, or `NO_VOTE`.
     Source:
         H. W. Goh et al. 2022, "CROWDLAB", for the model as one more annotator; its weights are not used.
     """
-    if probability.shape != (votes.items, votes.classes):
-        raise InvalidInput(
-            f"the model's probabilities are {probability.shape}, the answers need {(votes.items, votes.classes)}",
-            field="probability",
-            reason="WRONG_LENGTH",
-        )
-    says = ~np.isnan(probability).all(axis=1)
-    given = probability[says]
-    if not (given >= 0).all() or not np.allclose(given.sum(axis=1), 1, atol=1e-3):
-        raise InvalidInput("a row of the model's probabilities is negative or does not sum to 1", field="probability")
+    says = vote != NO_VOTE
     at = votes.item_ptr[1:][says]  # behind the item's own votes: workers ascend
     return replace(
         votes,
         item_ptr=votes.item_ptr + np.concatenate([np.zeros(1, np.int64), np.cumsum(says)]),
         item=np.insert(votes.item, at, np.flatnonzero(says)),
         worker=np.insert(votes.worker, at, votes.workers),
-        label=np.insert(votes.label, at, given.argmax(axis=1) if votes.classes else 0),
+        label=np.insert(votes.label, at, vote[says]),
         workers=votes.workers + 1,
     )

@@ -14,8 +14,8 @@ from gandt.domain.aggregation.model import (
     FitOptions,
     clamp_gold,
     class_prior,
+    first_posterior,
     settle,
-    shares,
     softmax,
     weighted_count,
 )
@@ -43,7 +43,7 @@ def fit_one_coin(votes: Votes, options: FitOptions) -> Fit:
     Source:
         Zhang et al. 2014, "Spectral methods meet EM"; crowd-kit's OneCoinDawidSkene without the prior and the balance.
     """
-    start = shares(votes) if options.start is None else clamp_gold(options.start.copy(), votes)
+    start = first_posterior(votes, options)
     if votes.classes < 2 or not len(votes.item):
         return Fit(start, accuracy=np.full(votes.workers, np.nan))
 

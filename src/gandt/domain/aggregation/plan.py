@@ -73,7 +73,8 @@ def _explored(result: Aggregation, share: float) -> NDArray[np.bool_]:
 
 def _crowd_accuracy(result: Aggregation) -> float:
     """Accuracy of the next vote: the crowd's mean by votes, kept within what makes an answer worth something."""
-    known = [(w.estimated_accuracy, w.answers) for w in result.reports if w.estimated_accuracy is not None]
+    people = (w for w in result.reports if not w.image_model)
+    known = [(w.estimated_accuracy, w.answers) for w in people if w.estimated_accuracy is not None]
     total = sum(answers for _, answers in known)
     mean = sum(accuracy * answers for accuracy, answers in known) / total if total else 0.8
     chance = 1 / max(len(result.ballot.classes), 2)

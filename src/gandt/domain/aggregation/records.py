@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gandt.domain.aggregation.intervals import wilson_interval
+from gandt.domain.aggregation.trust import Audit, Calibration
 from gandt.domain.datasets import AnswerState, LabelEstimate
 from gandt.domain.errors import InvalidInput
 
@@ -24,6 +25,9 @@ STATES: tuple[AnswerState, ...] = tuple(AnswerState)
 AUTO = "auto"
 UNKNOWN_CLASS = "not among the classes"
 """Part of each warning about a label outside the label space, so that callers can tell that something failed."""
+
+IMAGE_MODEL = "image model"
+"""Name of the image model in the report on workers, where `WorkerReport.image_model` tells it from a person."""
 
 
 class DuplicatePolicy(StrEnum):
@@ -59,6 +63,9 @@ class AggregateSpec:
         min_worker_answers: fewest answers of a worker for a verdict, >= 1.
         state: returned by an earlier call; b"" starts anew.
         with_state: return a state for the next call.
+        audit_size: settled images to draw for an expert's judgment; 0 draws none.
+        audit_seed: decides their order; the same in every call of one audit.
+        audit_target: share of wrong labels to be bounded, in (0, 1).
     """
 
     method: str = AUTO
@@ -74,6 +81,9 @@ class AggregateSpec:
     min_worker_answers: int = 10
     state: bytes = b""
     with_state: bool = False
+    audit_size: int = 0
+    audit_seed: int = 0
+    audit_target: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("min_proportion", "reliability_threshold"):
@@ -83,6 +93,10 @@ class AggregateSpec:
         for name in ("min_answers", "min_worker_answers"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}, it must be 1 or more", field=name)
+        if not 0 < self.audit_target < 1:
+            raise InvalidInput(
+                f"audit_target is {self.audit_target}, it must lie in (0, 1)", field="audit_target", reason="BAD_SHARE"
+            )
         if len(set(self.classes)) != len(self.classes):
             raise InvalidInput("a class is named twice", field="classes", reason="BAD_CLASS")
 
@@ -140,6 +154,7 @@ class AnswerChunk:
         states: u8[N] index into `STATES`, or None when all are answered.
         jobs: i64[N] indexes, or None when jobs do not matter.
         previous: the answers are of earlier jobs.
+        seconds: f32[N] seconds an answer took, negative where unknown; None when no times were measured.
     """
 
     new_images: Sequence[str] = ()
@@ -153,16 +168,51 @@ class AnswerChunk:
     states: NDArray[np.uint8] | None = None
     jobs: NDArray[np.int64] | None = None
     previous: bool = False
+    seconds: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GoldChunk:
-    """Some known answers: image id and its right labels (empty: none of these)."""
+    """Some known answers: image id and its right labels (empty: none of these).
+
+    Attributes:
+        drawn_at_random: the images were drawn uniformly from those to be labeled; only such gold calibrates.
+    """
 
     gold: Sequence[tuple[str, tuple[str, ...]]]
+    drawn_at_random: bool = False
 
 
-Message = AggregateSpec | PlanSpec | AnswerChunk | GoldChunk
+@dataclass(frozen=True, slots=True)
+class AuditChunk:
+    """Some of an expert's judgments of the audit's images, as in `GoldChunk`."""
+
+    judged: Sequence[tuple[str, tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChunk:
+    """What an image model says of N images.
+
+    Attributes:
+        images: ids; those that nobody answered do no harm.
+        classes: K names.
+        probability: f32[N, K], rows sum to 1; a row of NaN says nothing.
+    """
+
+    images: Sequence[str]
+    classes: tuple[str, ...]
+    probability: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class StatePart:
+    """A part of a state, in order."""
+
+    data: bytes
+
+
+Message = AggregateSpec | PlanSpec | AnswerChunk | GoldChunk | AuditChunk | ModelChunk | StatePart
 """What a caller streams: a spec first, then chunks."""
 
 
@@ -174,11 +224,13 @@ class ItemVerdict(LabelEstimate):
         job: the image's job; set in compat only, where image and job together name an image.
         description: the original's text, as `cat (2 / 3)`; set by agreement and compat.
         gold: whether the label is the known one.
+        audit_place: place in the audit's sample, from 1; 0 when not drawn.
     """
 
     job: str = ""
     description: str = ""
     gold: bool = False
+    audit_place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +250,10 @@ class WorkerReport:
         one_label_share: share of the votes that gave the worker's commonest label, in [0, 1]; None with several labels.
         spammer_score: how far the confusion tells classes apart, in [0, 1]: 0 = answers without looking, 1 = always
             right (or always wrong in the same way); None without a confusion. With few answers it says little.
+        estimated_low, estimated_high: 95 % interval of the estimated accuracy, as if the model were right.
+        too_fast_share: share of the timed answers given in less than a fifth of the typical worker's median time;
+            None without times.
+        image_model: whether this is no person but the image model.
     """
 
     worker_id: str
@@ -213,6 +269,10 @@ class WorkerReport:
     confusion: NDArray[np.float64] | None = None
     one_label_share: float | None = None
     spammer_score: float | None = None
+    estimated_low: float = 0.0
+    estimated_high: float = 1.0
+    too_fast_share: float | None = None
+    image_model: bool = False
 
     @property
     def gold_interval(self) -> tuple[float, float] | None:
@@ -225,7 +285,11 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class AggregateSummary:
-    """What was done. Fields are those of the contract's AggregateSummary; alpha and raw_agreement may be NaN."""
+    """What was done. Fields are those of the contract's AggregateSummary; alpha and raw_agreement may be NaN.
+
+    Attributes:
+        estimated_error: share of certain labels that the model takes for wrong; a model estimate, not a bound.
+    """
 
     method: str
     explanation: str
@@ -241,6 +305,9 @@ class AggregateSummary:
     raw_agreement: float = float("nan")
     warnings: tuple[str, ...] = ()
     state: bytes = b""
+    calibration: Calibration | None = None
+    audit: Audit | None = None
+    estimated_error: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

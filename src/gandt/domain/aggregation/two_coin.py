@@ -12,8 +12,8 @@ from gandt.domain.aggregation.model import (
     FitOptions,
     clamp_gold,
     class_prior,
+    first_posterior,
     settle,
-    shares,
     softmax,
     weighted_count,
 )
@@ -31,7 +31,7 @@ def fit_two_coin(votes: Votes, options: FitOptions) -> Fit:
     Source:
         Dawid and Skene 1979 for two classes; Raykar et al. 2010, "Learning from Crowds", for the priors.
     """
-    start = shares(votes) if options.start is None else clamp_gold(options.start.copy(), votes)
+    start = first_posterior(votes, options)
     if not len(votes.item):
         return Fit(start, accuracy=np.full(votes.workers, np.nan))
 

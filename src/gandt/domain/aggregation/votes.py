@@ -133,6 +133,7 @@ class Ballot:
         item_image: i32[I] image of an item; `item_shown` bool[I] whether it is labeled for the caller.
         worker_names: W names in order.
         answers, repeated, abstentions: answers that came in, were left out as repeats, and do not vote.
+        worker_rank: i32[W] number of each worker of the table in `worker_names`.
         notes: warnings in words.
     """
 
@@ -144,6 +145,7 @@ class Ballot:
     answers: int
     repeated: int
     abstentions: int
+    worker_rank: NDArray[np.int32]
     notes: tuple[str, ...] = ()
 
 
@@ -210,6 +212,7 @@ def count_votes(table: AnswerTable, spec: AggregateSpec, gold: Mapping[str, Sequ
         answers=len(table),
         repeated=repeated,
         abstentions=len(table) - int(votes.sum()),
+        worker_rank=worker_of,
         notes=tuple(notes),
     )
 

@@ -242,6 +242,9 @@ class AggregateSpec(google.protobuf.message.Message):
     MIN_WORKER_ANSWERS_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     WITH_STATE_FIELD_NUMBER: builtins.int
+    AUDIT_SIZE_FIELD_NUMBER: builtins.int
+    AUDIT_SEED_FIELD_NUMBER: builtins.int
+    AUDIT_TARGET_FIELD_NUMBER: builtins.int
     method: builtins.str
     """Method name; empty means auto."""
     multi_label: builtins.bool
@@ -263,9 +266,15 @@ class AggregateSpec(google.protobuf.message.Message):
     min_worker_answers: builtins.int
     """Fewest answers of a worker for a verdict; 0 means 10."""
     state: builtins.bytes
-    """State returned by an earlier call; empty starts anew."""
+    """State returned by an earlier call; empty starts anew. What does not fit goes on in messages of its own."""
     with_state: builtins.bool
     """Return a state for the next call."""
+    audit_size: builtins.int
+    """Images to draw uniformly from the settled ones for an expert to judge, in the order of Item.audit_place; 0 draws none."""
+    audit_seed: builtins.int
+    """Decides the order in which settled images are drawn for the audit; the same in every call of one audit."""
+    audit_target: builtins.float
+    """Share of wrong labels that the audit shall bound, in (0, 1); 0 means 0.05."""
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Label space in the order in which ties are shown; empty takes the labels seen, sorted by code point."""
@@ -286,9 +295,12 @@ class AggregateSpec(google.protobuf.message.Message):
         min_worker_answers: builtins.int = ...,
         state: builtins.bytes = ...,
         with_state: builtins.bool = ...,
+        audit_size: builtins.int = ...,
+        audit_seed: builtins.int = ...,
+        audit_target: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_min_proportion", b"_min_proportion", "_reliability_threshold", b"_reliability_threshold", "min_proportion", b"min_proportion", "reliability_threshold", b"reliability_threshold"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_min_proportion", b"_min_proportion", "_reliability_threshold", b"_reliability_threshold", "classes", b"classes", "compat", b"compat", "duplicates", b"duplicates", "include_previous", b"include_previous", "method", b"method", "min_answers", b"min_answers", "min_proportion", b"min_proportion", "min_worker_answers", b"min_worker_answers", "multi_label", b"multi_label", "reliability_threshold", b"reliability_threshold", "state", b"state", "with_posteriors", b"with_posteriors", "with_state", b"with_state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_min_proportion", b"_min_proportion", "_reliability_threshold", b"_reliability_threshold", "audit_seed", b"audit_seed", "audit_size", b"audit_size", "audit_target", b"audit_target", "classes", b"classes", "compat", b"compat", "duplicates", b"duplicates", "include_previous", b"include_previous", "method", b"method", "min_answers", b"min_answers", "min_proportion", b"min_proportion", "min_worker_answers", b"min_worker_answers", "multi_label", b"multi_label", "reliability_threshold", b"reliability_threshold", "state", b"state", "with_posteriors", b"with_posteriors", "with_state", b"with_state"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_min_proportion", b"_min_proportion"]) -> typing.Literal["min_proportion"] | None: ...
     @typing.overload
@@ -313,6 +325,7 @@ class AnswerChunk(google.protobuf.message.Message):
     STATES_FIELD_NUMBER: builtins.int
     JOBS_FIELD_NUMBER: builtins.int
     PREVIOUS_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
     previous: builtins.bool
     """The answers are of earlier jobs: they measure workers, and label images only with include_previous."""
     @property
@@ -355,6 +368,10 @@ class AnswerChunk(google.protobuf.message.Message):
     def jobs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Job index an answer; empty when jobs do not matter. Image and job together name an image in compat."""
 
+    @property
+    def seconds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Seconds an answer, 0 or more; negative where unknown. Empty when no times were measured."""
+
     def __init__(
         self,
         *,
@@ -369,8 +386,9 @@ class AnswerChunk(google.protobuf.message.Message):
         states: collections.abc.Iterable[global___AnswerState.ValueType] | None = ...,
         jobs: collections.abc.Iterable[builtins.int] | None = ...,
         previous: builtins.bool = ...,
+        seconds: collections.abc.Iterable[builtins.float] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["images", b"images", "jobs", b"jobs", "label_counts", b"label_counts", "labels", b"labels", "new_image_ids", b"new_image_ids", "new_jobs", b"new_jobs", "new_labels", b"new_labels", "new_worker_ids", b"new_worker_ids", "previous", b"previous", "states", b"states", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images", "jobs", b"jobs", "label_counts", b"label_counts", "labels", b"labels", "new_image_ids", b"new_image_ids", "new_jobs", b"new_jobs", "new_labels", b"new_labels", "new_worker_ids", b"new_worker_ids", "previous", b"previous", "seconds", b"seconds", "states", b"states", "workers", b"workers"]) -> None: ...
 
 global___AnswerChunk = AnswerChunk
 
@@ -381,6 +399,9 @@ class GoldChunk(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     GOLD_FIELD_NUMBER: builtins.int
+    DRAWN_AT_RANDOM_FIELD_NUMBER: builtins.int
+    drawn_at_random: builtins.bool
+    """The images of this chunk were drawn uniformly from those to be labeled, not picked by hand. Only such gold calibrates."""
     @property
     def gold(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[gandt.api.type.v1.type_pb2.GoldLabel]:
         """Known answers."""
@@ -389,10 +410,41 @@ class GoldChunk(google.protobuf.message.Message):
         self,
         *,
         gold: collections.abc.Iterable[gandt.api.type.v1.type_pb2.GoldLabel] | None = ...,
+        drawn_at_random: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["gold", b"gold"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drawn_at_random", b"drawn_at_random", "gold", b"gold"]) -> None: ...
 
 global___GoldChunk = GoldChunk
+
+@typing.final
+class ModelChunk(google.protobuf.message.Message):
+    """What an image model says of some images; it is taken as one more worker with a confusion of its own."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_IDS_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    PROBABILITIES_FIELD_NUMBER: builtins.int
+    probabilities: builtins.bytes
+    """Row-major little-endian float32, one row an image and one column a class; rows sum to 1. A row of NaN says nothing."""
+    @property
+    def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Image ids; those that nobody answered do no harm."""
+
+    @property
+    def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Classes of the columns, the same in every chunk."""
+
+    def __init__(
+        self,
+        *,
+        image_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        classes: collections.abc.Iterable[builtins.str] | None = ...,
+        probabilities: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["classes", b"classes", "image_ids", b"image_ids", "probabilities", b"probabilities"]) -> None: ...
+
+global___ModelChunk = ModelChunk
 
 @typing.final
 class AggregateRequest(google.protobuf.message.Message):
@@ -403,6 +455,11 @@ class AggregateRequest(google.protobuf.message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     ANSWERS_FIELD_NUMBER: builtins.int
     GOLD_FIELD_NUMBER: builtins.int
+    AUDIT_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    state: builtins.bytes
+    """More of the spec's state, in order; at most 1 MiB."""
     @property
     def spec(self) -> global___AggregateSpec:
         """How to aggregate; the first message and only that."""
@@ -415,16 +472,27 @@ class AggregateRequest(google.protobuf.message.Message):
     def gold(self) -> global___GoldChunk:
         """Gold labels, at most 1 MiB."""
 
+    @property
+    def audit(self) -> global___GoldChunk:
+        """What an expert said of the audit's images, without a look at their labels; at most 1 MiB."""
+
+    @property
+    def model(self) -> global___ModelChunk:
+        """An image model's probabilities, at most 1 MiB."""
+
     def __init__(
         self,
         *,
         spec: global___AggregateSpec | None = ...,
         answers: global___AnswerChunk | None = ...,
         gold: global___GoldChunk | None = ...,
+        audit: global___GoldChunk | None = ...,
+        model: global___ModelChunk | None = ...,
+        state: builtins.bytes = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["answers", b"answers", "gold", b"gold", "message", b"message", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answers", b"answers", "gold", b"gold", "message", b"message", "spec", b"spec"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["spec", "answers", "gold"] | None: ...
+    def HasField(self, field_name: typing.Literal["answers", b"answers", "audit", b"audit", "gold", b"gold", "message", b"message", "model", b"model", "spec", b"spec", "state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answers", b"answers", "audit", b"audit", "gold", b"gold", "message", b"message", "model", b"model", "spec", b"spec", "state", b"state"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["spec", "answers", "gold", "audit", "model", "state"] | None: ...
 
 global___AggregateRequest = AggregateRequest
 
@@ -444,6 +512,7 @@ class Item(google.protobuf.message.Message):
     JOB_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     GOLD_FIELD_NUMBER: builtins.int
+    AUDIT_PLACE_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     """Image id."""
     confidence: builtins.float
@@ -462,6 +531,8 @@ class Item(google.protobuf.message.Message):
     """The original's description text, as "cat (2 / 3)"; set by agreement and compat."""
     gold: builtins.bool
     """Whether the image is gold."""
+    audit_place: builtins.int
+    """Place in the audit's sample, from 1; 0 when not drawn."""
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Label, labels (multi-label), or the tied ones."""
@@ -479,8 +550,9 @@ class Item(google.protobuf.message.Message):
         job: builtins.str = ...,
         description: builtins.str = ...,
         gold: builtins.bool = ...,
+        audit_place: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["agreeing", b"agreeing", "answers", b"answers", "confidence", b"confidence", "description", b"description", "gold", b"gold", "image_id", b"image_id", "job", b"job", "labels", b"labels", "posterior", b"posterior", "status", b"status"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agreeing", b"agreeing", "answers", b"answers", "audit_place", b"audit_place", "confidence", b"confidence", "description", b"description", "gold", b"gold", "image_id", b"image_id", "job", b"job", "labels", b"labels", "posterior", b"posterior", "status", b"status"]) -> None: ...
 
 global___Item = Item
 
@@ -501,6 +573,12 @@ class Worker(google.protobuf.message.Message):
     COMPAT_COUNT_FIELD_NUMBER: builtins.int
     ESTIMATED_ACCURACY_FIELD_NUMBER: builtins.int
     CONFUSION_FIELD_NUMBER: builtins.int
+    ESTIMATED_LOW_FIELD_NUMBER: builtins.int
+    ESTIMATED_HIGH_FIELD_NUMBER: builtins.int
+    ONE_LABEL_SHARE_FIELD_NUMBER: builtins.int
+    SPAMMER_SCORE_FIELD_NUMBER: builtins.int
+    TOO_FAST_SHARE_FIELD_NUMBER: builtins.int
+    IMAGE_MODEL_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """Worker id, a pseudonym."""
     answers: builtins.int
@@ -523,6 +601,18 @@ class Worker(google.protobuf.message.Message):
     """Estimated accuracy by the method's model; -1 when it has none."""
     confusion: builtins.bytes
     """Row-major f32[K, K] confusion, row = true label, column = given label; empty when the method has none."""
+    estimated_low: builtins.float
+    """Lower end of the estimated accuracy's 95 % interval; the estimate itself is the model's, so the interval trusts it."""
+    estimated_high: builtins.float
+    """Upper end of it."""
+    one_label_share: builtins.float
+    """Share of the votes that gave the worker's commonest label, in [0, 1]; -1 with several labels an image."""
+    spammer_score: builtins.float
+    """How far the confusion tells classes apart, in [0, 1]: 0 = answers without looking; -1 without a confusion."""
+    too_fast_share: builtins.float
+    """Share of the timed answers given in less than a fifth of the typical worker's median time; -1 without times."""
+    image_model: builtins.bool
+    """Whether this is the image model of ModelChunk."""
     def __init__(
         self,
         *,
@@ -537,10 +627,104 @@ class Worker(google.protobuf.message.Message):
         compat_count: builtins.int = ...,
         estimated_accuracy: builtins.float = ...,
         confusion: builtins.bytes = ...,
+        estimated_low: builtins.float = ...,
+        estimated_high: builtins.float = ...,
+        one_label_share: builtins.float = ...,
+        spammer_score: builtins.float = ...,
+        too_fast_share: builtins.float = ...,
+        image_model: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["answers", b"answers", "compat_count", b"compat_count", "confusion", b"confusion", "estimated_accuracy", b"estimated_accuracy", "gold_accuracy", b"gold_accuracy", "gold_answers", b"gold_answers", "high", b"high", "low", b"low", "reliability", b"reliability", "verdict", b"verdict", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answers", b"answers", "compat_count", b"compat_count", "confusion", b"confusion", "estimated_accuracy", b"estimated_accuracy", "estimated_high", b"estimated_high", "estimated_low", b"estimated_low", "gold_accuracy", b"gold_accuracy", "gold_answers", b"gold_answers", "high", b"high", "image_model", b"image_model", "low", b"low", "one_label_share", b"one_label_share", "reliability", b"reliability", "spammer_score", b"spammer_score", "too_fast_share", b"too_fast_share", "verdict", b"verdict", "worker_id", b"worker_id"]) -> None: ...
 
 global___Worker = Worker
+
+@typing.final
+class Calibration(google.protobuf.message.Message):
+    """How honest posteriors are, measured on gold images by a fit that did not know their labels."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    DRAWN_AT_RANDOM_FIELD_NUMBER: builtins.int
+    BRIER_FIELD_NUMBER: builtins.int
+    LOG_LOSS_FIELD_NUMBER: builtins.int
+    CALIBRATION_ERROR_FIELD_NUMBER: builtins.int
+    TEMPERATURE_FIELD_NUMBER: builtins.int
+    images: builtins.int
+    """Gold images measured on: those drawn at random where there are any, else those picked by hand."""
+    drawn_at_random: builtins.bool
+    """Whether they were drawn at random; of hand-picked images the figures say little about the others."""
+    brier: builtins.float
+    """Mean squared distance of the posterior to the right label, in [0, 2]."""
+    log_loss: builtins.float
+    """Mean negative log probability of the right label, in nats."""
+    calibration_error: builtins.float
+    """Expected calibration error of the top label, in [0, 1]; -1 below 1,000 images."""
+    temperature: builtins.float
+    """Posteriors were raised to its inverse; shrunk to 1, and -1 (not used) below 300 images drawn at random."""
+    def __init__(
+        self,
+        *,
+        images: builtins.int = ...,
+        drawn_at_random: builtins.bool = ...,
+        brier: builtins.float = ...,
+        log_loss: builtins.float = ...,
+        calibration_error: builtins.float = ...,
+        temperature: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["brier", b"brier", "calibration_error", b"calibration_error", "drawn_at_random", b"drawn_at_random", "images", b"images", "log_loss", b"log_loss", "temperature", b"temperature"]) -> None: ...
+
+global___Calibration = Calibration
+
+@typing.final
+class Audit(google.protobuf.message.Message):
+    """What an expert's judgments of uniformly drawn settled images prove."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SETTLED_FIELD_NUMBER: builtins.int
+    JUDGED_FIELD_NUMBER: builtins.int
+    WRONG_FIELD_NUMBER: builtins.int
+    ERROR_BOUND_FIELD_NUMBER: builtins.int
+    CONFIDENCE_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    JUDGMENTS_IF_NONE_WRONG_FIELD_NUMBER: builtins.int
+    JUDGMENTS_IF_SOME_WRONG_FIELD_NUMBER: builtins.int
+    EXPECTED_SHARE_FIELD_NUMBER: builtins.int
+    settled: builtins.int
+    """Settled images: certain and not gold."""
+    judged: builtins.int
+    """Judgments that count: those from the sample's begin to the first image without one."""
+    wrong: builtins.int
+    """Of them, how many found another label."""
+    error_bound: builtins.float
+    """Share of wrong labels among the settled images that is not exceeded, in [0, 1]; 1 without a judgment."""
+    confidence: builtins.float
+    """Probability with which the bound holds at every look, in (0, 1)."""
+    target: builtins.float
+    """The share to be bounded."""
+    judgments_if_none_wrong: builtins.int
+    """The price: judgments that show the target when none is wrong."""
+    judgments_if_some_wrong: builtins.int
+    """The price when expected_share of those judged is wrong."""
+    expected_share: builtins.float
+    """A share below the target, in [0, 1)."""
+    def __init__(
+        self,
+        *,
+        settled: builtins.int = ...,
+        judged: builtins.int = ...,
+        wrong: builtins.int = ...,
+        error_bound: builtins.float = ...,
+        confidence: builtins.float = ...,
+        target: builtins.float = ...,
+        judgments_if_none_wrong: builtins.int = ...,
+        judgments_if_some_wrong: builtins.int = ...,
+        expected_share: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["confidence", b"confidence", "error_bound", b"error_bound", "expected_share", b"expected_share", "judged", b"judged", "judgments_if_none_wrong", b"judgments_if_none_wrong", "judgments_if_some_wrong", b"judgments_if_some_wrong", "settled", b"settled", "target", b"target", "wrong", b"wrong"]) -> None: ...
+
+global___Audit = Audit
 
 @typing.final
 class AggregateSummary(google.protobuf.message.Message):
@@ -562,6 +746,9 @@ class AggregateSummary(google.protobuf.message.Message):
     RAW_AGREEMENT_FIELD_NUMBER: builtins.int
     WARNINGS_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
+    CALIBRATION_FIELD_NUMBER: builtins.int
+    AUDIT_FIELD_NUMBER: builtins.int
+    ESTIMATED_ERROR_FIELD_NUMBER: builtins.int
     method: builtins.str
     """Method really used."""
     explanation: builtins.str
@@ -585,7 +772,9 @@ class AggregateSummary(google.protobuf.message.Message):
     raw_agreement: builtins.float
     """Share of answer pairs of one image that agree, in [0, 1]; NaN when undefined."""
     state: builtins.bytes
-    """State for the next call when asked for."""
+    """The last part of the state for the next call, when asked for; the parts before came as messages of their own."""
+    estimated_error: builtins.float
+    """Share of certain labels that the model takes for wrong, in [0, 1]: a model estimate, not a bound. NaN when undefined."""
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Label space in the order of posteriors."""
@@ -593,6 +782,14 @@ class AggregateSummary(google.protobuf.message.Message):
     @property
     def warnings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Warnings in words (what was lost, what the original would have done)."""
+
+    @property
+    def calibration(self) -> global___Calibration:
+        """How honest posteriors are; absent without gold."""
+
+    @property
+    def audit(self) -> global___Audit:
+        """What the audit says; absent unless asked for."""
 
     def __init__(
         self,
@@ -611,8 +808,12 @@ class AggregateSummary(google.protobuf.message.Message):
         raw_agreement: builtins.float = ...,
         warnings: collections.abc.Iterable[builtins.str] | None = ...,
         state: builtins.bytes = ...,
+        calibration: global___Calibration | None = ...,
+        audit: global___Audit | None = ...,
+        estimated_error: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["abstentions", b"abstentions", "alpha", b"alpha", "answers", b"answers", "classes", b"classes", "converged", b"converged", "explanation", b"explanation", "images", b"images", "iterations", b"iterations", "method", b"method", "raw_agreement", b"raw_agreement", "repeated_answers", b"repeated_answers", "state", b"state", "unreliable_answers", b"unreliable_answers", "warnings", b"warnings"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["audit", b"audit", "calibration", b"calibration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["abstentions", b"abstentions", "alpha", b"alpha", "answers", b"answers", "audit", b"audit", "calibration", b"calibration", "classes", b"classes", "converged", b"converged", "estimated_error", b"estimated_error", "explanation", b"explanation", "images", b"images", "iterations", b"iterations", "method", b"method", "raw_agreement", b"raw_agreement", "repeated_answers", b"repeated_answers", "state", b"state", "unreliable_answers", b"unreliable_answers", "warnings", b"warnings"]) -> None: ...
 
 global___AggregateSummary = AggregateSummary
 
@@ -662,6 +863,9 @@ class AggregateResponse(google.protobuf.message.Message):
     ITEMS_FIELD_NUMBER: builtins.int
     WORKERS_FIELD_NUMBER: builtins.int
     SUMMARY_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    state: builtins.bytes
+    """Some of the state, in order; the summary has the rest."""
     @property
     def progress(self) -> gandt.api.type.v1.type_pb2.Progress:
         """How far it is."""
@@ -685,10 +889,11 @@ class AggregateResponse(google.protobuf.message.Message):
         items: global___AggregateResponse.Items | None = ...,
         workers: global___AggregateResponse.Workers | None = ...,
         summary: global___AggregateSummary | None = ...,
+        state: builtins.bytes = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["items", b"items", "message", b"message", "progress", b"progress", "summary", b"summary", "workers", b"workers"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["items", b"items", "message", b"message", "progress", b"progress", "summary", b"summary", "workers", b"workers"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["progress", "items", "workers", "summary"] | None: ...
+    def HasField(self, field_name: typing.Literal["items", b"items", "message", b"message", "progress", b"progress", "state", b"state", "summary", b"summary", "workers", b"workers"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["items", b"items", "message", b"message", "progress", b"progress", "state", b"state", "summary", b"summary", "workers", b"workers"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["progress", "items", "workers", "summary", "state"] | None: ...
 
 global___AggregateResponse = AggregateResponse
 
@@ -702,8 +907,14 @@ class AggregateStoredRequest(google.protobuf.message.Message):
     ANSWERS_URIS_FIELD_NUMBER: builtins.int
     PREVIOUS_URIS_FIELD_NUMBER: builtins.int
     GOLD_URI_FIELD_NUMBER: builtins.int
+    AUDIT_URI_FIELD_NUMBER: builtins.int
+    MODEL_URI_FIELD_NUMBER: builtins.int
     gold_uri: builtins.str
-    """s3:// URI of a gold table; empty when there is none."""
+    """s3:// URI of a gold table; empty when there is none. Its column random says which rows were drawn at random."""
+    audit_uri: builtins.str
+    """s3:// URI of a table of judgments for the audit; empty when there is none."""
+    model_uri: builtins.str
+    """s3:// URI of a table with an image model's probabilities, a column a class; empty when there is none."""
     @property
     def spec(self) -> global___AggregateSpec:
         """How to aggregate."""
@@ -723,9 +934,11 @@ class AggregateStoredRequest(google.protobuf.message.Message):
         answers_uris: collections.abc.Iterable[builtins.str] | None = ...,
         previous_uris: collections.abc.Iterable[builtins.str] | None = ...,
         gold_uri: builtins.str = ...,
+        audit_uri: builtins.str = ...,
+        model_uri: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answers_uris", b"answers_uris", "gold_uri", b"gold_uri", "previous_uris", b"previous_uris", "spec", b"spec"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answers_uris", b"answers_uris", "audit_uri", b"audit_uri", "gold_uri", b"gold_uri", "model_uri", b"model_uri", "previous_uris", b"previous_uris", "spec", b"spec"]) -> None: ...
 
 global___AggregateStoredRequest = AggregateStoredRequest
 
@@ -823,6 +1036,7 @@ class PlanSpec(google.protobuf.message.Message):
     MAX_ANSWERS_FIELD_NUMBER: builtins.int
     MIN_ANSWERS_FIELD_NUMBER: builtins.int
     ANSWER_BUDGET_FIELD_NUMBER: builtins.int
+    EXPLORE_SHARE_FIELD_NUMBER: builtins.int
     target_confidence: builtins.float
     """Posterior that an image must reach, in (0, 1]; 0 means 0.95."""
     max_answers: builtins.int
@@ -831,6 +1045,8 @@ class PlanSpec(google.protobuf.message.Message):
     """Fewest answers an image; 0 means 2."""
     answer_budget: builtins.int
     """Answers that may still be bought in all; 0 means no limit."""
+    explore_share: builtins.float
+    """Share of the images that get max_answers however sure they look, in [0, 1]; they show where crowds are wrong together."""
     @property
     def aggregate(self) -> global___AggregateSpec:
         """How to aggregate first."""
@@ -843,9 +1059,10 @@ class PlanSpec(google.protobuf.message.Message):
         max_answers: builtins.int = ...,
         min_answers: builtins.int = ...,
         answer_budget: builtins.int = ...,
+        explore_share: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["aggregate", b"aggregate"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["aggregate", b"aggregate", "answer_budget", b"answer_budget", "max_answers", b"max_answers", "min_answers", b"min_answers", "target_confidence", b"target_confidence"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aggregate", b"aggregate", "answer_budget", b"answer_budget", "explore_share", b"explore_share", "max_answers", b"max_answers", "min_answers", b"min_answers", "target_confidence", b"target_confidence"]) -> None: ...
 
 global___PlanSpec = PlanSpec
 
@@ -858,6 +1075,10 @@ class PlanAnswersRequest(google.protobuf.message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     ANSWERS_FIELD_NUMBER: builtins.int
     GOLD_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    state: builtins.bytes
+    """More of the spec's state, in order."""
     @property
     def spec(self) -> global___PlanSpec:
         """What to plan; the first message and only that."""
@@ -870,16 +1091,22 @@ class PlanAnswersRequest(google.protobuf.message.Message):
     def gold(self) -> global___GoldChunk:
         """Gold labels."""
 
+    @property
+    def model(self) -> global___ModelChunk:
+        """An image model's probabilities."""
+
     def __init__(
         self,
         *,
         spec: global___PlanSpec | None = ...,
         answers: global___AnswerChunk | None = ...,
         gold: global___GoldChunk | None = ...,
+        model: global___ModelChunk | None = ...,
+        state: builtins.bytes = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["answers", b"answers", "gold", b"gold", "message", b"message", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answers", b"answers", "gold", b"gold", "message", b"message", "spec", b"spec"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["spec", "answers", "gold"] | None: ...
+    def HasField(self, field_name: typing.Literal["answers", b"answers", "gold", b"gold", "message", b"message", "model", b"model", "spec", b"spec", "state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answers", b"answers", "gold", b"gold", "message", b"message", "model", b"model", "spec", b"spec", "state", b"state"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["spec", "answers", "gold", "model", "state"] | None: ...
 
 global___PlanAnswersRequest = PlanAnswersRequest
 
