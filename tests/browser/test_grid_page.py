@@ -144,7 +144,7 @@ def test_twenty_photos_with_twenty_one_keys(site: Site) -> None:
     assert {answer[f"state-{10 * i}"] for i in range(20)} == {"answered"}
     assert all(int(answer[f"ms-{10 * i}"]) >= 0 for i in range(20))
     meta = json.loads(answer["meta"])
-    assert (meta["page"], meta["input"]["key"], meta["multi"]) == ("grid-1", 20, False)
+    assert (meta["page"], meta["input"]["key"], meta["multi"]) == ("grid-2", 20, False)
     assert set(answer) == {f"{name}-{10 * i}" for name in ("labels", "state", "ms") for i in range(20)} | {"meta"}
 
 

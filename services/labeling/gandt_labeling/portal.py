@@ -16,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from gandt.domain.errors import GandtError, InvalidInput, PermissionDenied, Unauthenticated
+from gandt.domain.errors import GandtError, InvalidInput, NotFound, PermissionDenied, Unauthenticated
 from gandt_labeling import media
 from gandt_labeling.service.answers import MAX_ANSWER_BYTES
-from gandt_labeling.service.leases import Lease
+from gandt_labeling.service.leases import Lease, Upcoming
 from gandt_labeling.service.ports import FrameRequest
+from gandt_labeling.service.spec import Job
 from gandt_labeling.service.workers import SESSION_SECONDS
 from gandt_labeling.validation import encodes
 from gandt_labeling.web import Web, error_response, in_thread, json_response, log, read_body
@@ -35,6 +36,14 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+# What the worker sees in place of a page that its template cannot make; the portal around it offers the way out.
+_UNSHOWN = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Task</title>'
+    '<body style="font:16px/1.5 system-ui,sans-serif;padding:2rem"><h1 style="font-size:1.3rem">'
+    "This page cannot be shown</h1><p>Its template has a fault, which is in the service's log. Choose "
+    "&ldquo;Cannot do this page&rdquo; above to go on with another one."
+)
 
 Handler = Callable[[Web, Request], Awaitable[Response]]
 
@@ -59,6 +68,7 @@ def routes(web: Web) -> list[Route]:
         at("/api/invites", _invite, "POST"),
         at("/api/jobs", _jobs, "GET"),
         at("/api/leases", _next, "POST"),
+        at("/api/upcoming", _upcoming, "GET"),
         at("/api/leases/{lease}", _get, "GET"),
         at("/api/leases/{lease}/draft", _draft, "PUT"),
         at("/api/leases/{lease}/heartbeat", _heartbeat, "POST"),
@@ -66,6 +76,7 @@ def routes(web: Web) -> list[Route]:
         at("/api/leases/{lease}/decline", _decline, "POST"),
         at("/api/leases/{lease}/return", _give_back, "POST"),
         at("/frame/{lease}", _frame, "GET"),
+        at("/frame/ahead/{token}", _frame_ahead, "GET"),
     ]
 
 
@@ -119,10 +130,34 @@ async def _jobs(web: Web, request: Request) -> Response:
 async def _next(web: Web, request: Request) -> Response:
     body = await _body(request)
     job = _text(body.get("job") or "", "job")
-    lease = await in_thread(web.leases.next_task, _worker(web, request), job)
+    worker = _worker(web, request)
+    prefer = _open_ahead(web, _text(body.get("ahead") or "", "ahead"), worker)
+    lease = await in_thread(web.leases.next_task, worker, job, prefer)
     if lease is None:
         return Response(status_code=204, headers={"Retry-After": str(web.poll_seconds), "Cache-Control": "no-store"})
-    return json_response(_lease_json(lease))
+    return json_response({**_lease_json(lease), "ahead": _ahead(web, Upcoming(lease.job.job_id, lease.task_no), worker)})
+
+
+async def _upcoming(web: Web, request: Request) -> Response:
+    """The page that this worker is likely to get next, to be loaded while the present one is worked on."""
+    worker = _worker(web, request)
+    found = await in_thread(web.leases.upcoming, worker)
+    if found is None:
+        return Response(status_code=204, headers={"Cache-Control": "no-store"})
+    ahead = _ahead(web, found, worker)
+    return json_response({"ahead": ahead, "frame_url": f"/frame/ahead/{ahead}"})
+
+
+def _ahead(web: Web, upcoming: Upcoming, worker: str) -> str:
+    """Names a task to its worker's browser: the same text each time, so that page and lease find each other."""
+    return web.tokens.make("ahead", {"j": upcoming.job_id, "n": upcoming.task_no, "w": worker})
+
+
+def _open_ahead(web: Web, token: str, worker: str) -> Upcoming | None:
+    if not token:
+        return None
+    claims = web.tokens.open("ahead", token, 0.0)
+    return Upcoming(claims["j"], claims["n"]) if claims["w"] == worker else None
 
 
 async def _get(web: Web, request: Request) -> Response:
@@ -166,14 +201,27 @@ async def _give_back(web: Web, request: Request) -> Response:
 
 async def _frame(web: Web, request: Request) -> Response:
     lease = await in_thread(web.leases.get, request.path_params["lease"], _worker(web, request))
+    return await _rendered(web, request, lease.job, lease.task_input, lease.lease_id)
+
+
+async def _frame_ahead(web: Web, request: Request) -> Response:
+    worker, token = _worker(web, request), request.path_params["token"]
+    upcoming = _open_ahead(web, token, worker)
+    if upcoming is None:
+        raise NotFound("this page is another worker's", kind="page", id="ahead")
+    job, task_input = await in_thread(web.leases.page_ahead, worker, upcoming)
+    return await _rendered(web, request, job, task_input, token)
+
+
+async def _rendered(web: Web, request: Request, job: Job, task_input: Any, page_id: str) -> Response:
     origin, nonce = web.origin(request), secrets.token_urlsafe(16)
-    sign = media.signer(web, origin, lease.lease_id)
-    page = FrameRequest(lease.job.template, lease.task_input, lease.lease_id, origin, sign)
+    sign = media.signer(web, origin, page_id)
+    page = FrameRequest(job.template, task_input, page_id, origin, sign)
     try:
         html = await in_thread(web.pages.render, page, nonce)
     except InvalidInput as error:
-        log.error("the page of job %s does not render: %s", lease.job.spec.name, error)
-        raise
+        log.error("the page of job %s does not render: %s", job.spec.name, error)
+        html, nonce = _UNSHOWN, ""
     page_bytes = html.encode("utf-8", "replace")  # a task's text may hold half a surrogate pair
     return Response(
         page_bytes, 200, _frame_headers(origin, nonce if web.inline_scripts else ""), media_type="text/html"

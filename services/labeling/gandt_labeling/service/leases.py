@@ -56,6 +56,14 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Upcoming:
+    """A task that a worker may get next."""
+
+    job_id: int
+    task_no: int
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """Proof of a stored answer; the same for every repeat of the submit."""
 
@@ -81,13 +89,40 @@ class Leases:
         self._grace = grace_seconds
         self._wake = wake
 
-    def next_task(self, worker_id: str, job_name: str = "") -> Lease | None:
+    def next_task(self, worker_id: str, job_name: str = "", prefer: Upcoming | None = None) -> Lease | None:
         """The worker's live lease, or a new one, or None when there is nothing for this worker now.
 
         Args:
             job_name: only tasks of this job; "" for any.
+            prefer: the task that the worker's browser has loaded ahead; taken if the worker may still get it.
         """
-        return self._database.write(lambda connection: self._next(connection, worker_id, job_name))
+        return self._database.write(lambda connection: self._next(connection, worker_id, job_name, prefer))
+
+    def upcoming(self, worker_id: str) -> Upcoming | None:
+        """The task that the worker would get next, so that its page can be loaded ahead; nothing is held."""
+        with self._database.read() as connection:
+            for job in _running(connection, ""):
+                task_no = candidates.choose(candidates.free_tasks(connection, job, worker_id), job, worker_id)
+                if task_no is not None:
+                    return Upcoming(job.job_id, task_no)
+        return None
+
+    def page_ahead(self, worker_id: str, ahead: Upcoming) -> tuple[Job, Any]:
+        """Job and task input of a page that is loaded ahead, as this worker would see it.
+
+        Raises:
+            NotFound: the task is not open any more.
+        """
+        with self._database.read() as connection:
+            query = select(jobs).where(jobs.c.job_id == ahead.job_id, jobs.c.status == "InProgress")
+            row = connection.execute(query).first()
+            task = (tasks.c.job_id == ahead.job_id, tasks.c.task_no == ahead.task_no, tasks.c.state == "open")
+            text = connection.execute(select(tasks.c.input).where(*task)).scalar()
+            if row is None or text is None:
+                raise NotFound("this page is gone", kind="task", id=str(ahead.task_no))
+            job = job_of(row)
+            hidden = candidates.hidden_images(connection, job, ahead.task_no, worker_id)
+        return job, without_images(json.loads(text), hidden)
 
     def get(self, lease_id: str, worker_id: str) -> Lease:
         """A lease of this worker, in whatever state.
@@ -165,7 +200,9 @@ class Leases:
         with self._database.read() as connection:
             return [(job, *candidates.progress(connection, job, worker_id)) for job in _running(connection, "")]
 
-    def _next(self, connection: Connection, worker_id: str, job_name: str) -> Lease | None:
+    def _next(
+        self, connection: Connection, worker_id: str, job_name: str, prefer: Upcoming | None = None
+    ) -> Lease | None:
         now = self._time.now()
         touch(connection, worker_id, now)
         expire_leases(connection, now)
@@ -182,6 +219,8 @@ class Leases:
         for job in _running(connection, job_name):
             free = candidates.free_tasks(connection, job, worker_id)
             task_no = candidates.choose(free, job, worker_id)
+            if prefer is not None and prefer.job_id == job.job_id and prefer.task_no in {task.task_no for task in free}:
+                task_no = prefer.task_no
             if task_no is not None:
                 row = self._grant(connection, job, task_no, worker_id, now)
                 return _lease(connection, row, now, job, len(free) - 1)

@@ -8,9 +8,11 @@
 //   {type: "height", height}        CSS pixels of the whole page
 //   {type: "draft", answer}         what the form holds, at most once a second while it changes
 //   {type: "submit", answer}        the worker's answer
+//   {type: "prefs", prefs}          what the worker set on a page of ours (event "gandt:save" on the form)
 //   {type: "unknown", element}      a crowd element that is not defined here: its children show, it submits nothing
 // Portal to page, accepted from the parent window only:
 //   {v: 1, type: "restore", answer}  an earlier draft: fills the named controls and fires "gandt:restore" on the form
+//   {v: 1, type: "prefs", prefs}     what the worker set before: fires "gandt:prefs" on the form
 //   {v: 1, type: "retry"}            the submit was not accepted: the form can be submitted again
 (function () {
   "use strict";
@@ -88,6 +90,7 @@
         }
       });
       for (const type of ["input", "change"]) this.addEventListener(type, () => this.draft());
+      this.addEventListener("gandt:save", (event) => post("prefs", { prefs: event.detail }));
       post("ready", {});
     }
     // Asks the page's own handlers, then the controls, then sends.
@@ -466,6 +469,7 @@
     const message = event.data;
     if (event.source !== window.parent || !form || !message || message.v !== 1) return;
     if (message.type === "retry") form.sent = false;
+    if (message.type === "prefs") form.dispatchEvent(new CustomEvent("gandt:prefs", { detail: message.prefs }));
     if (message.type === "restore" && message.answer && typeof message.answer === "object") form.restore(message.answer);
   });
   parsed.then(() => {

@@ -13,11 +13,17 @@
   const RETRY_FIRST = 1000;
   const RETRY_MOST = 30000;
   const POLL_MOST = 15000;
+  const LATE_AFTER = 20000; // a page that says nothing for so long has a fault, or an endless loop
+  const MAX_PREFS = 8192;
 
   const $ = (id) => document.getElementById(id);
-  const frame = $("frame");
+  let frame = $("frame"); // the page that is worked on
+  let spare = $("ahead"); // the next one, loading unseen
   const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+  let ahead = null; // {ahead, ready}: what the unseen frame shows
+  let pageId = ""; // how the page in the frame names itself: its lease, or how it was named when it was loaded ahead
+  let lateTimer = null;
   let lease = null; // what the service gave us
   let active = 0; // seconds the worker spent on it
   let seenAt = Date.now(); // last sign of the worker
@@ -100,6 +106,7 @@
   }
 
   function notice(title, text, button, action) {
+    clearTimeout(lateTimer);
     frame.hidden = true;
     frame.removeAttribute("src");
     $("actions").hidden = $("clock").hidden = true;
@@ -109,6 +116,34 @@
     $("notice-button").hidden = !button;
     $("notice-button").textContent = button || "";
     $("notice-button").onclick = action || null;
+  }
+
+  // The worker's own pace: active seconds a photo over the last pages, on this device only.
+  function pace() {
+    const pages = store.get("pace") || [];
+    const photos = pages.reduce((sum, page) => sum + page.photos, 0);
+    return photos ? { photo: pages.reduce((sum, page) => sum + page.seconds, 0) / photos, photos: photos / pages.length } : null;
+  }
+
+  function paceText(remaining) {
+    const own = pace();
+    if (!own) return "";
+    const minutes = Math.ceil((remaining * own.photo * own.photos) / 60);
+    return ` · ${own.photo.toFixed(1)} s a photo` + (remaining > 0 ? ` · about ${minutes} min left` : "");
+  }
+
+  function countPage() {
+    const tiles = (lease.task || {}).taskObject;
+    const photos = Array.isArray(tiles) ? tiles.length : 1;
+    store.set("pace", [...(store.get("pace") || []), { photos, seconds: Math.max(active, 1) }].slice(-10));
+    const today = new Date().toDateString();
+    const counted = store.get("today");
+    store.set("today", { date: today, photos: photos + (counted && counted.date === today ? counted.photos : 0) });
+  }
+
+  function todayText() {
+    const counted = store.get("today");
+    return counted && counted.date === new Date().toDateString() ? ` · ${counted.photos} photos today` : "";
   }
 
   function showProgress(done, remaining) {
@@ -123,13 +158,64 @@
     $("title").textContent = lease.title || lease.job;
     document.title = lease.title || "Labeling";
     $("progress-text").textContent =
-      remaining > 0 ? `Page ${done + 1} · about ${remaining} more` : `Page ${done + 1} · the last one for now`;
+      (remaining > 0 ? `Page ${done + 1} · about ${remaining} more` : `Page ${done + 1} · the last one for now`) +
+      paceText(remaining + 1) +
+      todayText();
     showProgress(done, remaining + 1);
     $("notice").hidden = true;
     $("actions").hidden = false;
+    if (ahead && ahead.ahead === lease.ahead) {
+      [frame, spare] = [spare, frame]; // it is there already
+      pageId = ahead.ahead;
+      spare.hidden = false;
+    } else {
+      pageId = lease.lease;
+      frame.src = lease.frame_url;
+    }
+    const isReady = ahead && ahead.ahead === pageId && ahead.ready;
+    ahead = null;
+    spare.removeAttribute("src");
+    for (const each of [frame, spare]) {
+      const unseen = each === spare;
+      each.id = unseen ? "ahead" : "frame";
+      each.title = unseen ? "The next page" : "The page to label";
+      each.classList.toggle("ahead", unseen);
+      each.inert = unseen;
+      if (unseen) each.setAttribute("aria-hidden", "true");
+      else each.removeAttribute("aria-hidden");
+      each.tabIndex = unseen ? -1 : 0;
+    }
     frame.hidden = false;
-    frame.src = lease.frame_url;
     frame.focus();
+    clearTimeout(lateTimer);
+    if (isReady) ready();
+    else lateTimer = setTimeout(() => banner("This page does not start. You can leave it to others, or reload."), LATE_AFTER);
+  }
+
+  const tell = (message) => frame.contentWindow.postMessage({ v: 1, ...message }, "*");
+
+  function ready() {
+    clearTimeout(lateTimer);
+    banner("");
+    document.body.dataset.state = "working";
+    const kept = store.get("prefs");
+    if (kept) tell({ type: "prefs", prefs: kept });
+    const draft = store.get(`draft.${lease.lease}`) || lease.draft;
+    if (draft) tell({ type: "restore", answer: draft });
+    void loadAhead();
+  }
+
+  // While this page is worked on, the next one loads unseen. It is held for nobody: if somebody else takes it, it is
+  // thrown away.
+  async function loadAhead() {
+    try {
+      const answer = await call("GET", "/api/upcoming");
+      if (!answer.frame_url || !lease) return;
+      ahead = { ahead: answer.ahead, ready: false };
+      spare.src = answer.frame_url;
+    } catch {
+      // The next page is then loaded when its turn comes.
+    }
   }
 
   function showClock() {
@@ -149,7 +235,7 @@
     for (;;) {
       let answer;
       try {
-        answer = await persist("POST", "/api/leases", {});
+        answer = await persist("POST", "/api/leases", ahead ? { ahead: ahead.ahead } : {});
       } catch (error) {
         return stopped(error);
       }
@@ -193,6 +279,7 @@
     $("actions").hidden = true;
     try {
       await send(pending);
+      countPage();
       store.set(`draft.${pending.lease}`, null);
       document.body.dataset.state = "loading";
       await next();
@@ -200,7 +287,7 @@
       if (error.status === 400 || error.status === 413) {
         banner(error.message);
         $("actions").hidden = false;
-        frame.contentWindow.postMessage({ v: 1, type: "retry" }, "*");
+        tell({ type: "retry" });
       } else if (error.status === 401) {
         stopped(error);
       } else {
@@ -276,14 +363,18 @@
   // --- messages from the frame ------------------------------------------------------------------------------------
 
   addEventListener("message", (event) => {
-    if (!lease || event.source !== frame.contentWindow) return;
     const message = event.data;
-    if (!message || message.v !== 1 || message.lease !== lease.lease) return;
+    if (!message || message.v !== 1) return;
+    if (ahead && event.source === spare.contentWindow) {
+      if (message.type === "ready" && message.lease === ahead.ahead) ahead.ready = true;
+      return; // nothing else counts from a page that nobody sees
+    }
+    if (!lease || event.source !== frame.contentWindow || message.lease !== pageId) return;
     seenAt = Date.now();
     if (message.type === "ready") {
-      document.body.dataset.state = "working";
-      const draft = store.get(`draft.${lease.lease}`) || lease.draft;
-      if (draft) frame.contentWindow.postMessage({ v: 1, type: "restore", answer: draft }, "*");
+      ready();
+    } else if (message.type === "prefs") {
+      if (message.prefs && JSON.stringify(message.prefs).length <= MAX_PREFS) store.set("prefs", message.prefs);
     } else if (message.type === "draft" || message.type === "submit") {
       const answer = message.answer;
       if (!answer || typeof answer !== "object" || Array.isArray(answer)) return;
