@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from gandt.adapters.milvus_lite import MilvusLiteJournal
 from gandt.adapters.resident_vectors import ResidentVectors
-from gandt.domain.errors import AlreadyExists, NotFound, WrongState
+from gandt.domain.errors import AlreadyExists, GandtError, NotFound, WrongState
 from gandt.domain.search_records import ItemSet, NearestQuery
 from gandt.domain.vectors import VectorSet
 from gandt.ports.vector_store import VectorStore
@@ -124,3 +126,23 @@ def test_lite_remembers_aliases(tmp_path: Path) -> None:
         third.get_collection("live")
     assert third.create_collection("live", 2, "m").items == 0
     third.close()
+
+
+def test_a_deletion_that_is_cut_off_leaves_no_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: object, **__: object) -> None:
+        raise OSError("cut off")
+
+    folder = tmp_path / "vectors"
+    first = ResidentVectors(MilvusLiteJournal(folder))
+    first.create_collection("old", 2, "m", alias="live")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", cut_off)  # inside Lite
+        with pytest.raises(GandtError) as caught:
+            first.delete_collection("old")
+    assert caught.value.reason == "COLLECTION_HALF_DELETED"
+    assert json.loads((folder / "milvus.db" / "aliases.json").read_text()) == {}
+    first.close()
+    second = ResidentVectors(MilvusLiteJournal(folder))
+    assert second.list_collections() == []
+    assert second.create_collection("live", 2, "m").items == 0
+    second.close()

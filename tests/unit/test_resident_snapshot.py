@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gandt.adapters import resident_snapshot
+from gandt.adapters import resident_snapshot, snapshot_log
 from gandt.adapters.resident_snapshot import Restored, Snapshots
 from gandt.adapters.resident_table import ResidentTable
 from gandt.domain.search_records import ItemSet
@@ -189,6 +192,74 @@ def test_a_full_disk_fails_no_write_and_the_snapshot_comes_back(
         writer.upsert(["x"], 7.0)
     assert "No space left on device" in caplog.text
     assert make(tmp_path).restore({"c"}, BIG) is None
+    writer.upsert([f"i{n}" for n in range(resident_snapshot.RETRY_ROWS)], 1.0)
+    writer.snapshots.settle()
+    assert content(restored(tmp_path).table) == content(writer.table)
+
+
+class Rewriting:
+    """Holds a rewrite back after it has read the table."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+        base = resident_snapshot._base
+
+        def held(*args: Any) -> Iterator[list[Any]]:
+            yield from base(*args)
+            self.began.set()
+            assert self.go_on.wait(60)
+
+        monkeypatch.setattr(resident_snapshot, "_base", held)
+
+
+def open_files(folder: Path) -> list[str]:
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [link for link in links if link.startswith(str(folder))]
+
+
+def test_changes_during_a_rewrite_are_kept_and_beyond_a_size_in_a_file(
+    writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_log, "PENDING_BYTES", 1000)
+    rewriting = Rewriting(monkeypatch)
+    writer.snapshots.replace("c", 3, "m", writer.table.view)
+    assert rewriting.began.wait(60)
+    writer.upsert(["a", "e"], 7.0)
+    assert len(open_files(tmp_path)) == 1  # the new snapshot
+    for value in range(1, 20):
+        writer.upsert([f"i{number}" for number in range(5)], float(value))
+    writer.delete(["b"])
+    assert len(open_files(tmp_path)) == 2  # and what would take too much memory
+    rewriting.go_on.set()
+    writer.snapshots.settle()
+    assert content(restored(tmp_path).table) == content(writer.table)
+    assert all(name.endswith((".head", ".rows")) for name in open_files(tmp_path))
+
+
+@pytest.mark.parametrize("fails", ["sync", "keep"])
+def test_a_rewrite_that_fails_late_leaves_no_file_open_and_nothing_to_believe(
+    writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    rewriting = Rewriting(monkeypatch)
+    monkeypatch.setattr(writer.snapshots, "_slack", -BIG)  # every change is a reason to write it anew
+    writer.upsert(["e"], 3.0)
+    assert rewriting.began.wait(60)
+    with monkeypatch.context() as patch:
+        if fails == "sync":
+            patch.setattr(resident_snapshot, "sync", full)
+        else:
+            patch.setattr(tempfile.SpooledTemporaryFile, "write", full)
+            writer.upsert(["f"], 4.0)
+        rewriting.go_on.set()
+        writer.snapshots.settle()
+    assert "No space left on device" in caplog.text
+    assert open_files(tmp_path) == []
+    assert list((tmp_path / "resident").iterdir()) == []
+    assert make(tmp_path).restore({"c"}, BIG) is None
+    monkeypatch.setattr(writer.snapshots, "_slack", BIG)
     writer.upsert([f"i{n}" for n in range(resident_snapshot.RETRY_ROWS)], 1.0)
     writer.snapshots.settle()
     assert content(restored(tmp_path).table) == content(writer.table)

@@ -153,6 +153,8 @@ class MilvusLiteJournal:
             try:
                 with self._translated(f"delete collection {name}"):
                     if self._client.has_collection(name):  # else an earlier attempt got so far
+                        for alias in milvus_aliases.aliases_of(self._client, name):
+                            self._client.drop_alias(alias)  # Lite drops them last: a kill would leave them
                         self._client.drop_collection(name)
                     self._sync_folder("collections")
             except GandtError as error:

@@ -23,7 +23,7 @@ import threading
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +31,7 @@ import numpy as np
 
 from gandt.adapters.fsync import sync
 from gandt.adapters.resident_table import ResidentTable, View
+from gandt.adapters.snapshot_log import SnapshotLog
 from gandt.adapters.snapshot_records import (
     BEGIN,
     CRC,
@@ -65,25 +66,6 @@ class Restored:
     table: ResidentTable
 
 
-@dataclass(slots=True)
-class _Log:
-    """The open snapshot of one collection. `file` is None while there is none."""
-
-    stem: str
-    name: str
-    dim: int
-    model_id: str
-    number: int = 0
-    generation: int = 0
-    length: int = 0
-    rows_missed: int = 0
-    file: BinaryIO | None = None
-    head: int = -1  # file descriptor
-    rewriting: bool = False
-    pending: list[bytes] = field(default_factory=list)  # changes during a rewrite
-    gone: bool = False
-
-
 class Snapshots:
     """The snapshots of one store.
 
@@ -99,7 +81,7 @@ class Snapshots:
         self._slack = SLACK_BYTES if slack_bytes is None else slack_bytes
         self._session = secrets.token_bytes(16)
         self._boot = _boot()
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, SnapshotLog] = {}
         self._lock = threading.Lock()
         self._worker: ThreadPoolExecutor | None = None
         self._rewrites: list[Future[None]] = []
@@ -155,7 +137,7 @@ class Snapshots:
         if table is None or last != generation:
             raise Unproven(f"{path.name} ends at another generation than its head says")
         table.advance(generation)
-        known = _Log(stem, begin["name"], begin["dim"], begin["model_id"], number, generation, length)
+        known = SnapshotLog(stem, begin["name"], begin["dim"], begin["model_id"], number, generation, length)
         self._logs[known.name] = known
         return Restored(known.name, known.model_id, known.dim, table)
 
@@ -194,7 +176,7 @@ class Snapshots:
                 return
             parts = encoded(kind, generation, known.generation, meta, matrix)
             if known.rewriting:
-                known.pending.append(b"".join(parts))
+                known.keep(parts)
             known.generation = generation
             if known.file is None:
                 known.rows_missed += len(meta["ids"])
@@ -214,7 +196,7 @@ class Snapshots:
             if known is not None:
                 self._drop(known)
                 known.gone = True
-            known = self._logs[name] = _Log(_stem(name), name, dim, model_id, known.number if known else 0)
+            known = self._logs[name] = SnapshotLog(_stem(name), name, dim, model_id, known.number if known else 0)
             known.generation = view.generation
             self._rewrite_later(known, view)
 
@@ -254,56 +236,61 @@ class Snapshots:
                         os.fsync(known.file.fileno())
                         self._write_head(known, clean=True)
                         os.fsync(known.head)
-                _close(known)
+                known.close()
             self._logs.clear()
             with contextlib.suppress(OSError):
                 sync(self._folder)
 
     # ---- inside; the lock is held ----
 
-    def _rewrite_later(self, known: _Log, view: View) -> None:
-        known.rewriting, known.pending, known.rows_missed = True, [], 0
+    def _rewrite_later(self, known: SnapshotLog, view: View) -> None:
+        known.begin_rewrite(self._folder)
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, "snapshot")
         self._rewrites = [rewrite for rewrite in self._rewrites if not rewrite.done()]
         self._rewrites.append(self._worker.submit(self._rewrite, known, view))
 
-    def _rewrite(self, known: _Log, view: View) -> None:
+    def _rewrite(self, known: SnapshotLog, view: View) -> None:
         """In the worker: the lock is held only to take over what was changed meanwhile."""
-        number = known.number + 1
-        path = self._folder / f"{known.stem}.{number}.rows"
+        path = self._folder / f"{known.stem}.{known.number + 1}.rows"
+        file: BinaryIO | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             file = path.open("w+b", buffering=0)
-            try:
-                length = sum(written(file, parts) for parts in _base(known, view))
-                os.fsync(file.fileno())
-                with self._lock:
-                    length += written(file, known.pending)
-                    if known.gone:
-                        file.close()
-                        path.unlink()
-                        return
-                    old, old_number = known.file, known.number
-                    known.file, known.number, known.length = file, number, length
-                    self._write_head(known)
-                    sync(self._folder)
-            except BaseException:
-                file.close()
-                raise
-            if old is not None:
-                old.close()
-                (self._folder / f"{known.stem}.{old_number}.rows").unlink(missing_ok=True)
+            length = sum(written(file, parts) for parts in _base(known, view))
+            os.fsync(file.fileno())
+            with self._lock:
+                if not known.gone:
+                    length += known.append_changes(file)
+                    fresh, file = file, None
+                    self._use(known, fresh, length)
         except OSError as error:
             self._say(known.name, error)
-            with self._lock, contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+            with self._lock:
                 if not known.gone:
                     self._drop(known)
         finally:
-            known.rewriting, known.pending = False, []
+            if file is not None:
+                file.close()
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            with self._lock:
+                known.end_rewrite()
 
-    def _write_head(self, known: _Log, clean: bool = False) -> None:
+    def _use(self, known: SnapshotLog, file: BinaryIO, length: int) -> None:
+        """From now on the snapshot is this file; the one before goes, whatever happens."""
+        old, old_path = known.file, self._folder / f"{known.stem}.{known.number}.rows"
+        known.file, known.number, known.length = file, known.number + 1, length
+        try:
+            self._write_head(known)
+            sync(self._folder)
+        finally:
+            if old is not None:
+                old.close()
+                with contextlib.suppress(OSError):
+                    old_path.unlink(missing_ok=True)
+
+    def _write_head(self, known: SnapshotLog, clean: bool = False) -> None:
         if known.head < 0:
             known.head = os.open(self._folder / f"{known.stem}.head", os.O_RDWR | os.O_CREAT, 0o644)
         body = _HEAD.pack(_HEAD_MAGIC, clean, known.number, known.generation, self._session, self._boot)
@@ -311,7 +298,7 @@ class Snapshots:
         os.pwrite(known.head, body + CRC.pack(zlib.crc32(body)), 0)  # one call: a kill does not part it
 
     @contextlib.contextmanager
-    def _dropping(self, known: _Log) -> Iterator[None]:
+    def _dropping(self, known: SnapshotLog) -> Iterator[None]:
         """What cannot be written is dropped: first the head, so that nobody believes the rest."""
         try:
             yield
@@ -328,11 +315,11 @@ class Snapshots:
             for known in self._logs.values():
                 self._drop(known)
 
-    def _drop(self, known: _Log) -> None:
+    def _drop(self, known: SnapshotLog) -> None:
         for path in (f"{known.stem}.head", f"{known.stem}.{known.number}.rows"):
             with contextlib.suppress(OSError):
                 (self._folder / path).unlink(missing_ok=True)
-        _close(known)
+        known.close()
         known.length = 0
 
     def _forget(self) -> None:
@@ -346,7 +333,7 @@ class Snapshots:
         )
 
 
-def _base(known: _Log, view: View) -> Iterator[list[Any]]:
+def _base(known: SnapshotLog, view: View) -> Iterator[list[Any]]:
     """A whole table as records."""
     meta = {"name": known.name, "dim": known.dim, "model_id": known.model_id, "items": view.items}
     yield encoded(BEGIN, view.generation, view.generation, meta, np.zeros((0, 0), np.float32))
@@ -356,15 +343,6 @@ def _base(known: _Log, view: View) -> Iterator[list[Any]]:
         items = view.items_of(rows[start : start + step], "", True, True)
         meta = {"ids": list(items.ids), "fields": list(items.fields) if any(items.fields) else []}
         yield encoded(UPSERT, view.generation, view.generation, meta, items.vectors.matrix)
-
-
-def _close(known: _Log) -> None:
-    if known.file is not None:
-        known.file.close()
-        known.file = None
-    if known.head >= 0:
-        os.close(known.head)
-        known.head = -1
 
 
 def _stem(name: str) -> str:
