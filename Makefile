@@ -12,7 +12,7 @@ export PYTHONUNBUFFERED := 1
 # A machine whose pip uses a mirror says so in pip's own configuration; uv is told the same.
 export UV_DEFAULT_INDEX ?= $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null)
 
-.PHONY: help setup demo test test-fast lint proto proto-check reference lambdas bench soak tools lock clean
+.PHONY: help setup demo test test-fast lint proto proto-check reference lambdas bench soak tools chart-test images lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -61,6 +61,9 @@ tools: setup ## install the pinned tools beyond Python (with CI=true also Debian
 
 lambdas: setup ## build the deployment packages of the Lambda functions (lambdas/dist)
 	@$(BIN)/python tools/lambdas.py
+
+chart-test: setup tools ## the chart: lint, schemas, every profile and switch, rules, dashboards, 25 breakages
+	@$(BIN)/python -m pytest tests/chart $(PYTEST_ARGS)
 
 bench: setup ## measure; figures go to benchmarks/README.md by hand
 	@$(BIN)/python benchmarks/run.py

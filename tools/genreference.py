@@ -185,11 +185,13 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[st
 
 def main() -> int:
     reasons = collect()
+    chart = importlib.import_module("genchart")  # beside this file
     wanted = {
         TARGET: json.dumps(reasons, indent=1, ensure_ascii=False) + "\n",
         PAGES / "errors.md": errors_page(reasons),
         PAGES / "settings.md": settings_page(),
         PAGES.parent / "metrics.md": metrics_page(),
+        chart.SCHEMA: chart.text(),
     }
     if sys.version_info[:2] == LAYOUT:
         wanted[PAGES / "cli.md"] = cli_page()

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Installs the pinned tools beyond Python into the tools cache, and links it as `.tools`.
 
-buf is built by the Go client from a pinned version. With CI=true a missing tool is an error and Debian packages
-(Chromium, PostgreSQL) are installed; otherwise nothing calls apt, and what is missing is listed: the tests that need
-it skip.
+buf and helm are built by the Go client from pinned versions, with --kube also a Kubernetes control plane from the
+module tools/kube.
+With CI=true a missing tool is an error, Debian packages (Chromium, PostgreSQL) are installed, and of others (Prometheus
+with promtool, etcd) the programs are unpacked. Otherwise nothing calls apt, and what is missing is listed: the tests
+that need it skip.
 """
 
 from __future__ import annotations
@@ -13,38 +15,81 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GO_TOOLS = {"buf": "github.com/bufbuild/buf/cmd/buf@v1.75.0"}
+GO_TOOLS = {"buf": "github.com/bufbuild/buf/cmd/buf@v1.75.0", "helm": "helm.sh/helm/v4/cmd/helm@v4.2.4"}
+KUBE = ROOT / "tools/kube"
+KUBE_VERSION = "1.35.4"
+KUBE_TOOLS = {
+    **{
+        name: f"k8s.io/kubernetes/cmd/{name}"
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    },
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+}
 DEBIAN = {"chromium": ("chromium", "fonts-dejavu-core"), "postgres": ("postgresql",)}
+UNPACKED = {"promtool": "prometheus", "prometheus": "prometheus", "etcd": "etcd-server"}
+"""Programs by Debian package. They are not installed: the packages would start their daemons."""
 CI = os.environ.get("CI", "").lower() == "true"
 
 
 def tools_folder() -> Path:
     """`~/.cache/gandt/tools/<hash>`: one folder a set of pins."""
-    pins = hashlib.sha256(repr(sorted(GO_TOOLS.items())).encode()).hexdigest()[:12]
+    pinned = repr((sorted(GO_TOOLS.items()), sorted(UNPACKED.items()))).encode()
+    pins = hashlib.sha256(pinned + (KUBE / "go.sum").read_bytes()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "gandt" / "tools" / pins
 
 
 def build_go_tools(folder: Path) -> list[str]:
     """Builds what is not there yet and returns what cannot be built."""
+    named = {name: ["install", package] for name, package in GO_TOOLS.items()}
+    wanted = KUBE_TOOLS if "--kube" in sys.argv[1:] else {}  # ten minutes of two processors when nothing is cached
+    pinned = {name: ["build", "-o", str(folder / name), package] for name, package in wanted.items()}
     missing = []
-    for name, package in GO_TOOLS.items():
+    for name, (verb, *what) in {**named, **pinned}.items():
         if (folder / name).exists():
             continue
         if shutil.which("go") is None:
             missing.append(f"{name} (needs Go)")
             continue
-        print(f"building {package}", file=sys.stderr)
+        print(f"building {name}", file=sys.stderr)
         env = dict(
             os.environ, GOBIN=str(folder), GOTOOLCHAIN="local", GOFLAGS="-trimpath", CGO_ENABLED="0", GOMAXPROCS="2"
         )
-        done = subprocess.run(["go", "install", package], env=env, capture_output=True, text=True, check=False)
+        command = ["go", verb, "-ldflags", linked(name), *what]
+        done = subprocess.run(command, env=env, cwd=KUBE, capture_output=True, text=True, check=False)
         if done.returncode:
-            missing.append(f"{name} ({done.stderr.strip().splitlines()[-1] if done.stderr else 'go install failed'})")
+            missing.append(f"{name} ({done.stderr.strip().splitlines()[-1] if done.stderr else 'go failed'})")
     return missing
+
+
+def linked(name: str) -> str:
+    """Linker flags: without them Kubernetes does not know its own version."""
+    if name not in KUBE_TOOLS or name == "kwok":
+        return "-s -w"
+    major, minor, _ = KUBE_VERSION.split(".")
+    facts = {"gitVersion": f"v{KUBE_VERSION}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    places = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(["-s -w", *(f"-X {place}.{key}={value}" for place in places for key, value in facts.items())])
+
+
+def unpack_debian(folder: Path) -> list[str]:
+    """Takes programs out of Debian packages in CI and returns those that are missing."""
+    absent = [name for name in UNPACKED if not (folder / name).exists() and shutil.which(name) is None]
+    if absent and CI and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=sys.stderr)
+        with tempfile.TemporaryDirectory() as place:
+            packages = sorted({UNPACKED[name] for name in absent})
+            subprocess.run(["apt-get", "download", "-qq", *packages], cwd=place, check=True, stdout=sys.stderr)
+            for package in Path(place).glob("*.deb"):
+                subprocess.run(["dpkg-deb", "-x", str(package), place], check=True)
+            for name in absent:
+                shutil.copy(Path(place) / "usr/bin" / name, folder / name)
+    return [name for name in UNPACKED if not (folder / name).exists() and shutil.which(name) is None]
 
 
 def program(name: str) -> str | None:
@@ -72,7 +117,7 @@ def main() -> int:
     if not link.is_symlink() or link.resolve() != folder.resolve():
         link.unlink(missing_ok=True)
         link.symlink_to(folder)
-    missing = build_go_tools(folder) + install_debian()
+    missing = build_go_tools(folder) + install_debian() + unpack_debian(folder)
     for name in missing:
         print(f"not here: {name}; the tests that need it are left out", file=sys.stderr)
     return 1 if missing and CI else 0
