@@ -160,33 +160,50 @@ def end_in_the_middle(output: str, folder: Path, parts: int, sign: signal.Signal
     return process.wait()
 
 
+@pytest.mark.parametrize(
+    ("output", "folder", "kills"),
+    [
+        ("v.parquet", "v.parquet.parts", 2),
+        ("vectors", "vectors", 2),
+        ("s3://bucket/runs/1", "objects/bucket/runs/1", 1),
+    ],
+)
 def test_killed_at_random_places_a_run_loses_and_doubles_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    output: str,
+    folder: str,
+    kills: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    photos = tmp_path / "photos"
+    monkeypatch.setenv("GANDT_EMBEDDING__OBJECTS", str(tmp_path / "objects"))
+    (tmp_path / "objects" / "bucket").mkdir(parents=True)
+    photos, place = tmp_path / "photos", Path(folder)
     photos.mkdir()
     names = [f"{n:03}.png" for n in range(600)]
     for n, name in enumerate(names):
         (photos / name).write_bytes(png(n, 4))
-    random = np.random.default_rng(5)
-    for output, folder in (("v.parquet", Path("v.parquet.parts")), ("vectors", Path("vectors"))):
-        parts = 0
-        for _ in range(3):
-            parts += int(random.integers(1, 8))
-            assert end_in_the_middle(output, folder, parts, signal.SIGKILL) == -signal.SIGKILL, "it was done before"
-            parts = len(list(folder.glob("part-*.parquet")))
-        saved = len(embedded(str(folder)))
-        assert 0 < saved < len(names)
-        assert main(["embed", "photos", "-o", output, "--json"]) == 0
-        said, stderr = summary(capsys)
-        assert (said["embedded"], said["resumed"]) == (len(names), saved)
-        assert f"going on: {saved} of {len(names)}" in stderr
+    random, parts = np.random.default_rng(5), 0
+    for _ in range(kills):
+        parts += int(random.integers(1, 8))
+        assert end_in_the_middle(output, place, parts, signal.SIGKILL) == -signal.SIGKILL, "it was done before"
+        parts = len(list(place.glob("part-*.parquet")))
+    saved = len(embedded(folder))
+    assert 0 < saved < len(names)
+    assert main(["embed", "photos", "-o", output, "--json"]) == 0
+    said, stderr = summary(capsys)
+    assert (said["embedded"], said["resumed"]) == (len(names), saved)
+    assert f"going on: {saved} of {len(names)}" in stderr
     assert main(["embed", "photos", "-o", "again.parquet", "--quiet"]) == 0
-    whole, resumed = read_vectors("again.parquet"), read_vectors("v.parquet")
-    assert list(whole.ids) == list(resumed.ids) == names
-    np.testing.assert_array_equal(whole.matrix, resumed.matrix)
-    assert embedded("vectors") == {n: row.tobytes() for n, row in zip(whole.ids, whole.matrix, strict=True)}
-    assert not Path("v.parquet.parts").exists()
+    whole = read_vectors("again.parquet")
+    assert list(whole.ids) == names
+    if output.endswith(".parquet"):
+        resumed = read_vectors(output)
+        assert list(resumed.ids) == names
+        np.testing.assert_array_equal(whole.matrix, resumed.matrix)
+        assert not place.exists()
+    else:
+        assert embedded(folder) == {n: row.tobytes() for n, row in zip(whole.ids, whole.matrix, strict=True)}
 
 
 def test_ctrl_c_saves_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,3 +228,31 @@ def test_images_of_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert main(["embed", "--manifest", "list.txt", "-o", "w.parquet", "--quiet"]) == 4
     assert list(read_vectors("w.parquet").ids) == ["s3://bucket/photos/1.png"]
     assert "NOT_FOUND" in Path("w.parquet.failed.jsonl").read_text()
+
+
+def test_an_object_store_takes_the_parts_and_the_list_of_failures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANDT_EMBEDDING__OBJECTS", str(tmp_path / "objects"))
+    store = LocalFiles(tmp_path / "objects")
+    for n in range(20):
+        store.put(f"s3://bucket/photos/{n}.png", png(n))
+    store.put("s3://bucket/photos/cut.png", png(1)[:100])
+    command = ["embed", "s3://bucket/photos", "-o", "s3://bucket/vectors/"]
+    assert main([*command, "--dry-run", "--quiet"]) == 0
+    assert not list(store.list("s3://bucket/vectors/"))
+    ends = [main([*command, "--shard", f"{i}/3", "--quiet"]) for i in range(3)]
+    assert sorted(ends) == [0, 0, 4]
+    lists = [info.uri for info in store.list("s3://bucket/vectors/failed")]
+    assert lists == [f"s3://bucket/vectors/failed-{ends.index(4)}of3.jsonl"]
+    assert json.loads(store.get(lists[0]))["image"] == "cut.png"
+    assert embedded("objects/bucket/vectors").keys() == {f"{n}.png" for n in range(20)}
+    store.put("s3://bucket/photos/cut.png", png(50))
+    capsys.readouterr()
+    assert main([*command, "--shard", f"{ends.index(4)}/3", "--json"]) == 0
+    said, _ = summary(capsys)
+    assert said["embedded"] == said["resumed"] + 1
+    assert not list(store.list("s3://bucket/vectors/failed"))
+    for place in ("s3://bucket", "s3://bucket/v.parquet"):
+        assert main(["embed", "s3://bucket/photos", "-o", place]) == 2
+        assert "UNKNOWN_FORMAT" in capsys.readouterr().err

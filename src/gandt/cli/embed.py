@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="vectors file to write, ends in .parquet; any other name is a folder of parts",
+        help="vectors file to write, ends in .parquet; any other name is a folder of parts, also s3://bucket/folder",
     )
 
 
@@ -94,10 +94,13 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
     from gandt.cli.failures import Failures
     from gandt.cli.image_files import find_images, parse_shard
     from gandt.cli.image_list import S3
+    from gandt.tables.vector_parts import VectorParts
 
     output, shard = _output(args), parse_shard(args.shard)
     stores = Stores(lambda: ctx.embedded().settings("embedding", **settings_of(args)))
-    with closing(Failures(ctx.out, None if args.dry_run else _list_of_failures(output, shard))) as failures:
+    store = stores(output) if output.startswith(S3) and not args.dry_run else None
+    listed = None if args.dry_run else _list_of_failures(output, shard)
+    with closing(Failures(ctx.out, listed, store)) as failures:
         ctx.out.progress("listing", 0)
         with closing(find_images(args.paths, failures.tell, args.manifest, shard, stores)) as images:
             if not len(images):
@@ -111,54 +114,52 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
                     {"images": len(images), "model_id": source[0].model_id}, f"{len(images):,} images would be embedded"
                 )
                 return exit_codes.PARTIAL if failures.count else exit_codes.DONE
-            return _embed(ctx, source, images, output, shard, failures)
+            with VectorParts(output, source[0].model_id, source[0].dim, shard, store) as parts:
+                written = _embed(ctx, source, images, parts, failures)
+            failures.close()
+            ctx.out.summary(*_summary(output, len(images), written, failures))
+            return exit_codes.PARTIAL if failures.count else exit_codes.DONE
 
 
-def _embed(ctx: Context, source: Source, images: ImageList, output: str, shard: Shard, failures: Failures) -> int:
-    """Embeds what has no vector yet, then makes the output."""
-    from gandt.tables.vector_parts import VectorParts
-
+def _embed(ctx: Context, source: Source, images: ImageList, parts: VectorParts, failures: Failures) -> dict[str, Any]:
+    """Embeds what has no vector yet, then makes the output; what a summary says of it."""
     info, started = source[0], time.monotonic()
-    with VectorParts(output, info.model_id, info.dim, shard) as parts:
-        if parts.foreign:
-            ctx.out.warn(f"{parts.foreign} parts in {parts.folder} were made by another model and are dropped")
-        resumed = sum(parts.has(image.image, image.version) for image in images) if len(parts) else 0
-        if resumed:
-            ctx.out.note(f"going on: {resumed:,} of {len(images):,} images have their vector already")
-        done = _add_vectors(ctx, source, images, parts, resumed, failures)
-        if not resumed + done:
-            raise GandtError(
-                f"none of the {len(images):,} images could be embedded; the warnings say why", reason="NOTHING_EMBEDDED"
-            )
-        seconds = time.monotonic() - started
-        ctx.out.progress("writing", 0, len(images))
-        written = parts.finish((image.image, image.version) for image in images)
-    failures.close()
-    ctx.out.summary(
-        {
-            "output": output,
-            "images": len(images),
-            "embedded": written,
-            "resumed": resumed,
-            "failed": failures.count,
-            "failures": str(failures.path) if failures.count else None,
-            "errors": failures.first,
-            "model": info.name,
-            "model_id": info.model_id,
-            "dim": info.dim,
-            "engine": info.engine,
-            "device": info.device,
-            "seconds": round(time.monotonic() - started, 3),
-            "images_per_second": round(done / seconds, 1) if done else None,
-        },
-        f"{written:,} vectors of {info.model_id} ({info.dim} numbers) are in {output}"
-        + (
-            f"; {failures.count:,} files or folders failed, they are listed in {failures.path}"
-            if failures.count
-            else ""
-        ),
-    )
-    return exit_codes.PARTIAL if failures.count else exit_codes.DONE
+    if parts.foreign:
+        ctx.out.warn(f"{parts.foreign} parts in {parts.folder} were made by another model and are dropped")
+    resumed = sum(parts.has(image.image, image.version) for image in images) if len(parts) else 0
+    if resumed:
+        ctx.out.note(f"going on: {resumed:,} of {len(images):,} images have their vector already")
+    done = _add_vectors(ctx, source, images, parts, resumed, failures)
+    if not resumed + done:
+        raise GandtError(
+            f"none of the {len(images):,} images could be embedded; the warnings say why", reason="NOTHING_EMBEDDED"
+        )
+    seconds = time.monotonic() - started
+    ctx.out.progress("writing", 0, len(images))
+    return {
+        "embedded": parts.finish((image.image, image.version) for image in images),
+        "resumed": resumed,
+        "model": info.name,
+        "model_id": info.model_id,
+        "dim": info.dim,
+        "engine": info.engine,
+        "device": info.device,
+        "seconds": round(time.monotonic() - started, 3),
+        "images_per_second": round(done / seconds, 1) if done else None,
+    }
+
+
+def _summary(output: str, images: int, made: dict[str, Any], failures: Failures) -> tuple[dict[str, Any], str]:
+    """The summary as values, and in words."""
+    failed = {
+        "failed": failures.count,
+        "failures": str(failures.path) if failures.count else None,
+        "errors": failures.first,
+    }
+    words = f"{made['embedded']:,} vectors of {made['model_id']} ({made['dim']} numbers) are in {output}"
+    if failures.count:
+        words += f"; {failures.count:,} files or folders failed, they are listed in {failures.path}"
+    return {"output": output, "images": images, **made, **failed}, words
 
 
 def _add_vectors(
@@ -215,7 +216,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def _list_of_failures(output: str, shard: Shard) -> Path:
+def _list_of_failures(output: str, shard: Shard) -> Path | str:
+    if output.startswith("s3://"):
+        return f"{output}/{'failed.jsonl' if shard[1] == 1 else 'failed-{}of{}.jsonl'.format(*shard)}"
     if Path(output).suffix.lower() == SUFFIX:
         return Path(f"{output}.failed.jsonl")
     return Path(output, "failed.jsonl" if shard[1] == 1 else "failed-{}of{}.jsonl".format(*shard))
@@ -234,13 +237,16 @@ def _output(args: argparse.Namespace) -> str:
     if not args.output:
         raise InvalidInput("no output file is named", field="output", reason="USAGE", fix="add -o vectors.parquet")
     output = Path(args.output)
+    is_parquet = output.suffix.lower() == SUFFIX
+    if args.output.startswith("s3://") and not is_parquet and args.output[5:].strip("/").count("/"):
+        return str(args.output).rstrip("/")
     is_folder = not output.suffix or args.output.endswith("/") or output.is_dir()
-    if args.output.startswith("s3://") or not (is_folder or output.suffix.lower() == SUFFIX):
+    if args.output.startswith("s3://") or not (is_folder or is_parquet):
         raise InvalidInput(
             f"vectors cannot be written to {args.output}",
             field="output",
             reason="UNKNOWN_FORMAT",
-            fix="name a file that ends in .parquet, or a folder",
+            fix="name a file that ends in .parquet, a folder, or s3://bucket/folder",
         )
     return str(output)
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import IO
 
 from gandt.cli.image_files import short
 from gandt.cli.output import Output
 from gandt.domain.errors import GandtError
+from gandt.ports.object_store import ObjectStore
 
 TOLD = 100  # then the file alone has them
 
@@ -19,15 +21,18 @@ class Failures:
 
     Args:
         path: the list; it is written anew with the first failure, and there is none without any. None writes none.
+        objects: the store of an `s3://` path; the list is put there when it is closed.
     """
 
-    def __init__(self, out: Output, path: Path | None) -> None:
-        self._out, self.path = out, path
+    def __init__(self, out: Output, path: Path | str | None, objects: ObjectStore | None = None) -> None:
+        self._out, self.path, self._objects = out, path, objects
         self._file: IO[str] | None = None
         self.count = 0
         self.first: list[dict[str, str]] = []
-        if path is not None and path.is_file():
-            path.unlink()
+        if objects is not None:
+            objects.delete(str(path))
+        elif path is not None and Path(path).is_file():
+            Path(path).unlink()
 
     def tell(self, image: str, error: GandtError) -> None:
         """Notes that an image, or a file or folder of a listing, failed and why."""
@@ -41,18 +46,27 @@ class Failures:
         if self.path is None:
             return
         if self._file is None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
-            except OSError as failure:
-                raise GandtError(
-                    f"{self.path} cannot be written: {failure.strerror}",
-                    reason="CANNOT_WRITE",
-                    fix="choose another place with -o, or free the disk",
-                ) from failure
+            self._file = self._opened(self.path)
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """Ends the list."""
-        if self._file is not None:
-            self._file.close()
+        if self._file is None or self._file.closed:
+            return
+        if self._objects is not None:
+            self._file.seek(0)
+            self._objects.put(str(self.path), self._file.read().encode(errors="backslashreplace"), "application/jsonl")
+        self._file.close()
+
+    def _opened(self, path: Path | str) -> IO[str]:
+        try:
+            if self._objects is not None:
+                return tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", prefix="gandt-")
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            return Path(path).open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
+        except OSError as failure:
+            raise GandtError(
+                f"{path} cannot be written: {failure.strerror}",
+                reason="CANNOT_WRITE",
+                fix="choose another place with -o, or free the disk",
+            ) from failure

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Vectors of many images in the making: parts in a folder, each written atomically.
+"""Vectors of many images in the making: parts in a folder or an object store, each written atomically.
 
-The output is the folder itself, or a file into which the parts (in `NAME.parquet.parts/`) are joined at the end. A
+The output is that place itself, or a file into which the parts (in `NAME.parquet.parts/`) are joined at the end. A
 killed run leaves whole parts behind and the next one goes on from there. Each part says in its metadata which version
 of which image its rows were made from, so that what was changed since does not count. In memory an image costs 24
 bytes. Several shards may write into one folder at the same time.
@@ -10,8 +10,6 @@ bytes. Several shards may write into one folder at the same time.
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
 import hashlib
 import shutil
 import time
@@ -24,16 +22,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gandt.domain.errors import CorruptData, GandtError, WrongState
+from gandt.domain.errors import CorruptData, NotFound, WrongState
 from gandt.domain.vectors import VectorSet
+from gandt.ports.object_store import ObjectStore
 from gandt.tables.files import open_parquet
 from gandt.tables.part_index import PartIndex
+from gandt.tables.part_places import STORED, SUFFIX, FolderPlace, PartPlace, StorePlace
 from gandt.tables.vectors import MODEL_KEY, VectorsWriter, iter_vectors
 
 PART_ROWS = 4_096
-PART_SECONDS = 10.0  # at most this much work is lost
 VERSIONS_KEY = b"gandt.versions"
-SUFFIX = ".parquet"
 _OPEN_PARTS = 4
 _WRITE_ROWS = 1_024
 
@@ -42,33 +40,43 @@ class VectorParts:
     """Collects vectors in any order. One process at a time for each shard; leaving the `with` block saves what it has.
 
     Args:
-        output: the vectors file to be, which ends in .parquet; any other name is a folder of parts.
+        output: the vectors file to be, which ends in .parquet; any other name is a folder of parts, also `s3://...`.
         model_id: fingerprint of the vectors.
         dim: numbers in a vector.
         shard: which of how many.
+        objects: the store of an `s3://` output.
     Raises:
         WrongState: another process makes the same, or the folder holds vectors of another model.
         GandtError: the folder cannot be written.
     """
 
-    def __init__(self, output: str, model_id: str, dim: int, shard: tuple[int, int] = (0, 1)) -> None:
+    def __init__(
+        self,
+        output: str,
+        model_id: str,
+        dim: int,
+        shard: tuple[int, int] = (0, 1),
+        objects: ObjectStore | None = None,
+    ) -> None:
         self._output, self._model_id, self._dim = output, model_id, dim
-        self._is_file = Path(output).suffix.lower() == SUFFIX
-        self.folder = Path(f"{output}.parts") if self._is_file else Path(output)
+        self._is_file = not output.startswith(STORED) and Path(output).suffix.lower() == SUFFIX
+        self.folder = f"{output}.parts" if self._is_file else output
         self._name = "part-{}of{}".format(*shard)
         self._index = PartIndex()
-        self._files: list[Path] = []
+        self._files: list[str] = []
         self._ids: list[str] = []
         self._versions: list[int] = []
         self._rows: list[NDArray[np.float32]] = []
         self._flushed_at = time.monotonic()
         self._stamp = 0  # of the newest part
         self.foreign = 0
-        self._lock = _locked(self.folder, self._name, output)
+        self._place: PartPlace = (
+            StorePlace(objects, output) if objects is not None else FolderPlace(Path(self.folder), self._name, output)
+        )
         try:
             self._find_parts()
         except BaseException:
-            self._lock.close()
+            self._place.close()
             raise
 
     def __len__(self) -> int:
@@ -84,7 +92,7 @@ class VectorParts:
         self._ids.append(image)
         self._versions.append(version)
         self._rows.append(vector)
-        if len(self._ids) >= PART_ROWS or time.monotonic() - self._flushed_at > PART_SECONDS:
+        if len(self._ids) >= PART_ROWS or time.monotonic() - self._flushed_at > self._place.flush_seconds:
             self.flush()
 
     def flush(self) -> None:
@@ -116,16 +124,19 @@ class VectorParts:
 
     def _write(self, ids: Sequence[str], versions: Sequence[int], rows: Sequence[NDArray[np.floating]]) -> None:
         self._stamp = max(time.time_ns(), self._stamp + 1)  # the clock may be set back
-        path = self.folder / f"{self._name}-{self._stamp:020d}{SUFFIX}"
+        name = f"{self._name}-{self._stamp:020d}{SUFFIX}"
         column = np.array(versions, np.uint64)
         marks = {VERSIONS_KEY: base64.b64encode(column.astype("<u8").tobytes())}
-        with VectorsWriter(str(path), self._dim, self._model_id, marks=marks) as writer:
+        with (
+            self._place.writing(name) as path,
+            VectorsWriter(path, self._dim, self._model_id, marks=marks) as writer,
+        ):
             writer.write(ids, np.stack(rows))
-        self._enter(path, keys(ids), column)
+        self._enter(name, keys(ids), column)
 
-    def _enter(self, path: Path, names: NDArray[np.uint64], versions: NDArray[np.uint64]) -> None:
-        self._index.add(len(self._files), names, versions)
-        self._files.append(path)
+    def _enter(self, name: str, images: NDArray[np.uint64], versions: NDArray[np.uint64]) -> None:
+        self._index.add(len(self._files), images, versions)
+        self._files.append(name)
 
     def _blocks(self, images: Iterable[tuple[str, int]]) -> Iterator[tuple[list[str], list[NDArray[np.floating]]]]:
         loaded: OrderedDict[int, VectorSet] = OrderedDict()
@@ -137,17 +148,18 @@ class VectorParts:
                 continue
             part, row = place
             if part not in loaded:
-                loaded[part] = _whole(self._files[part])
+                loaded[part] = self._read(self._files[part])[0]
                 if len(loaded) > _OPEN_PARTS:
                     loaded.popitem(last=False)
             loaded.move_to_end(part)
             if loaded[part].ids[row] != image:  # two names with one hash, or a part that somebody exchanged
+                where = self._place.whole_name(self._files[part])
                 raise CorruptData(
-                    f"{self._files[part]} holds another image in place of {image!r}",
+                    f"{where} holds another image in place of {image!r}",
                     kind="file",
-                    id=str(self._files[part]),
+                    id=where,
                     reason="BAD_PART",
-                    fix=f"delete {self._files[part]} and give the same command again",
+                    fix=f"delete {where} and give the same command again",
                 )
             ids.append(image)
             rows.append(loaded[part].matrix[row])
@@ -162,7 +174,7 @@ class VectorParts:
 
         A new part is there before the old ones go; what a kill leaves twice, the next run's tidying takes out.
         """
-        sources: list[Path] = []
+        sources: list[str] = []
         ids: list[str] = []
         versions: list[int] = []
         rows: list[NDArray[np.floating]] = []
@@ -173,40 +185,52 @@ class VectorParts:
             if ids and (stale or len(sources) > 1):
                 self._write(ids, versions, rows)
             if stale or len(sources) > 1:
-                for path in sources:
-                    path.unlink(missing_ok=True)
+                for name in sources:
+                    self._place.remove(name)
             for each in (sources, ids, versions, rows):
                 each.clear()
             stale = False
 
         for part, live in self._index.live():
-            path = self._files[part]
-            if not path.name.startswith(f"{self._name}-") or (live.all() and len(live) >= PART_ROWS // 2):
+            name = self._files[part]
+            if not name.startswith(f"{self._name}-") or (live.all() and len(live) >= PART_ROWS // 2):
                 continue
-            block, made, keep = _whole(path), _versions(path), np.flatnonzero(live).tolist()
+            (block, made), keep = self._read(name), np.flatnonzero(live).tolist()
             ids += [block.ids[row] for row in keep]
             versions += made[keep].tolist()
             rows += list(block.matrix[keep])
-            sources.append(path)
+            sources.append(name)
             stale = stale or not live.all()
             if len(ids) >= PART_ROWS:
                 join()
         join()
         self._index.settle()
 
+    def _read(self, name: str) -> tuple[VectorSet, NDArray[np.uint64]]:
+        """A part's rows, and the version that each was made from."""
+        with self._place.reading(name) as path:
+            blocks = list(iter_vectors(path, PART_ROWS))
+            versions = _versions_in(open_parquet(path).schema_arrow)
+        ids = [image for block in blocks for image in block.ids]
+        matrix = np.concatenate([block.matrix for block in blocks]) if blocks else np.zeros((0, 0), np.float32)
+        return VectorSet(ids, matrix, blocks[0].model_id if blocks else ""), versions
+
     def _find_parts(self) -> None:
-        for path in sorted(self.folder.glob(f"part-*{SUFFIX}"), key=_stamp):
-            self._stamp = _stamp(path)
-            table = open_parquet(str(path))
-            schema = table.schema_arrow
-            versions = _versions_in(schema)
-            model = (schema.metadata or {}).get(MODEL_KEY, b"").decode()
+        for name in sorted(self._place.names(), key=_stamp):
+            self._stamp = _stamp(name)
+            try:
+                with self._place.reading(name) as path:
+                    table = open_parquet(path)
+                    ids = table.read(columns=["image"]).column("image").to_pylist()
+            except NotFound:  # another shard has joined it with others meanwhile
+                continue
+            versions = _versions_in(table.schema_arrow)
+            model = (table.schema_arrow.metadata or {}).get(MODEL_KEY, b"").decode()
             if model == self._model_id and len(versions) == table.metadata.num_rows:
-                ids = table.read(columns=["image"]).column("image").to_pylist()
-                self._enter(path, keys(ids), versions)
+                self._enter(name, keys(ids), versions)
             elif self._is_file:
                 self.foreign += 1
-                path.unlink(missing_ok=True)
+                self._place.remove(name)
             else:
                 raise WrongState(
                     f"folder {self.folder} holds vectors of model {model!r}, not of {self._model_id!r}",
@@ -216,8 +240,6 @@ class VectorParts:
                     reason="MODEL_MISMATCH",
                     fix="name another folder with -o",
                 )
-        for scratch in self.folder.glob(f".{self._name}-*.tmp"):  # of a killed run; we hold the lock
-            scratch.unlink(missing_ok=True)
         self._index.settle()
 
     def __enter__(self) -> Self:
@@ -225,13 +247,9 @@ class VectorParts:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
-            if self.folder.is_dir():
-                self.flush()
-                with contextlib.suppress(OSError):  # nothing was saved: leave nothing behind
-                    (self.folder / f".{self._name}.lock").unlink()
-                    self.folder.rmdir()
+            self.flush()
         finally:
-            self._lock.close()
+            self._place.close()
 
 
 def key(image: str) -> int:
@@ -244,50 +262,11 @@ def keys(images: Sequence[str]) -> NDArray[np.uint64]:
     return np.fromiter(map(key, images), np.uint64, len(images))
 
 
-def _locked(folder: Path, name: str, output: str) -> Any:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / f".{name}.lock").open("w")
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise WrongState(
-            f"{output} is being made by another process",
-            kind="file",
-            id=output,
-            reason="OUTPUT_IN_USE",
-            fix="wait for it, or name another file with -o",
-        ) from error
-    return lock
-
-
-def _stamp(path: Path) -> int:
+def _stamp(name: str) -> int:
     """When a part was written, in its name."""
-    stamp = path.stem.rpartition("-")[2]
+    stamp = name.removesuffix(SUFFIX).rpartition("-")[2]
     return int(stamp) if stamp.isdecimal() else 0
-
-
-def _versions(path: Path) -> NDArray[np.uint64]:
-    return _versions_in(open_parquet(str(path)).schema_arrow)
 
 
 def _versions_in(schema: Any) -> NDArray[np.uint64]:
     return np.frombuffer(base64.b64decode((schema.metadata or {}).get(VERSIONS_KEY, b"")), "<u8").astype(np.uint64)
-
-
-def _whole(path: Path) -> VectorSet:
-    blocks = list(iter_vectors(str(path), PART_ROWS))
-    ids = [image for block in blocks for image in block.ids]
-    matrix = np.concatenate([block.matrix for block in blocks]) if blocks else np.zeros((0, 0), np.float32)
-    return VectorSet(ids, matrix, blocks[0].model_id if blocks else "")
-
-
-def _cannot_write(path: Path, error: OSError) -> GandtError:
-    return GandtError(
-        f"{path} cannot be written: {error.strerror or error}",
-        reason="CANNOT_WRITE",
-        fix="choose another place with -o, or free the disk",
-    )
