@@ -6,6 +6,12 @@
   gandt aggregate answers.csv --compat -o labels.csv as the original counted
   gandt aggregate answers.csv -o labels.csv --relabel-out again.csv && gandt manifest --images again.csv ...
                                                      the relabel loop: ask again what is not certain
+  gandt aggregate today.csv --state answers.state -o labels.csv
+                                                     only the new answers; the rest comes from the state
+  gandt aggregate answers.csv -o labels.csv --audit-out sample.csv, then --audit judged.csv
+                                                     bound the wrong labels by an expert's judgments
+  gandt aggregate answers.csv -o labels.csv --plan-out again.csv --answer-budget 500
+                                                     where the next 500 answers bring most
 
 Every image that comes in goes out, as certain, uncertain, tied or unlabeled.
 """
@@ -13,18 +19,10 @@ Every image that comes in goes out, as certain, uncertain, tied or unlabeled.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
-
-if TYPE_CHECKING:
-    from gandt.client.aggregation import AggregateResult
-    from gandt.domain.aggregation.records import AggregateSpec, ItemVerdict, WorkerReport
-    from gandt.domain.datasets import Answer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "without it the project's newest round",
     )
     parser.add_argument("--method", metavar="NAME", help="auto (default), hierarchical, agreement, majority, ...")
-    parser.add_argument("--gold", metavar="FILE", help="known labels (image,label): they measure workers")
+    parser.add_argument(
+        "--gold",
+        metavar="FILE",
+        help="known labels (image,label; random says yes where a row was drawn at random): they measure workers",
+    )
     parser.add_argument(
         "--previous",
         metavar="FILE",
@@ -64,9 +66,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="labels table; default stdout")
     parser.add_argument("--workers-out", metavar="FILE", help="table of workers")
     parser.add_argument("--relabel-out", metavar="FILE", help="table of images that need another answer")
+    parser.add_argument(
+        "--state", metavar="FILE", help="go on from this file's answers when it is there, and keep all of them in it"
+    )
+    parser.add_argument(
+        "--model-probabilities",
+        metavar="FILE",
+        help="an image model's probabilities (image, then a column a class): one more worker",
+    )
+    _configure_audit(parser.add_argument_group("audit of the certain labels"))
+    _configure_plan(parser.add_argument_group("plan of the next answers"))
+
+
+def _configure_audit(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--audit-out", metavar="FILE", help="draw images for an expert to judge; prints the price")
+    group.add_argument(
+        "--audit-size", type=int, metavar="N", help="how many (default: the price if some labels are wrong)"
+    )
+    group.add_argument("--audit", metavar="FILE", help="the expert's judgments (image,label) of the drawn images")
+    group.add_argument(
+        "--audit-target", type=float, default=0.05, metavar="P", help="share of wrong labels to bound (default 0.05)"
+    )
+
+
+def _configure_plan(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--plan-out", metavar="FILE", help="table of images that get another answer, by worth")
+    group.add_argument("--answer-budget", type=int, metavar="N", help="answers that may still be bought")
+    group.add_argument("--max-answers", type=int, default=9, metavar="N", help="most answers an image (default 9)")
+    group.add_argument(
+        "--target-confidence", type=float, default=0.95, metavar="P", help="probability to reach (default 0.95)"
+    )
+    group.add_argument(
+        "--explore-share",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="share of the images that get the most answers however sure they look",
+    )
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
+    from gandt.cli.aggregate_calls import aggregate_files, plan_files
+    from gandt.cli.aggregate_tables import summary_of, told, write_plan, write_tables
     from gandt.domain.aggregation.records import UNKNOWN_CLASS
 
     if args.answers is None:
@@ -74,22 +115,27 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
 
         return run_project_aggregate(args, ctx)
     _check(args)
-    result = _aggregate(args, ctx)
+    result = aggregate_files(args, ctx)
+    plan = plan_files(args, ctx) if args.plan_out else None
     summary = result.summary
     for warning in summary.warnings:
         ctx.out.warn(warning)
-    _write(args, result)
-    found = Counter(str(item.status) for item in result.items)
-    values = _summary(args, result, found)
+    write_tables(args, result)
+    values = summary_of(args, result)
+    if plan is not None:
+        write_plan(args.plan_out, plan)
+        values |= {"plan": asdict(plan.summary)}
+    for text in told(result, plan):
+        ctx.out.note(text)
     ctx.out.summary(
         values,
-        f"{summary.images} images by {summary.method} ({summary.explanation}): {found['certain']} certain, "
-        f"{found['uncertain']} uncertain, {found['tied']} tied, {found['unlabeled']} unlabeled",
+        f"{summary.images} images by {summary.method} ({summary.explanation}): {values['certain']} certain, "
+        f"{values['uncertain']} uncertain, {values['tied']} tied, {values['unlabeled']} unlabeled",
     )
     if not summary.images:
         ctx.out.note(f"{args.answers} holds no answers")
         return exit_codes.NOTHING
-    partial = (args.compat and found["unlabeled"]) or any(UNKNOWN_CLASS in text for text in summary.warnings)
+    partial = (args.compat and values["unlabeled"]) or any(UNKNOWN_CLASS in text for text in summary.warnings)
     return exit_codes.PARTIAL if partial else exit_codes.DONE
 
 
@@ -102,127 +148,9 @@ def _check(args: argparse.Namespace) -> None:
         raise InvalidInput("--include-previous needs --previous FILE", field="include_previous", reason="USAGE")
     if args.json and args.output == "-":
         raise InvalidInput("--json and -o - both want stdout", reason="USAGE", fix="name a file with -o")
-
-
-def _spec(args: argparse.Namespace) -> AggregateSpec:
-    from gandt.domain.aggregation.records import AUTO, AggregateSpec, DuplicatePolicy
-    from gandt.domain.datasets import check_classes
-
-    return AggregateSpec(
-        method=args.method or AUTO,
-        classes=check_classes(args.classes.split(",")) if args.classes else (),
-        multi_label=args.multilabel,
-        min_answers=args.min_answers,
-        min_proportion=args.min_proportion,
-        reliability_threshold=args.reliability_threshold,
-        compat=args.compat,
-        duplicates=DuplicatePolicy(args.duplicates),
-        include_previous=args.include_previous,
-        min_worker_answers=args.min_worker_answers,
-    )
-
-
-def _aggregate(args: argparse.Namespace, ctx: Context) -> AggregateResult:
-    from gandt.domain.progress import Progress
-
-    def show(progress: Progress) -> None:
-        ctx.out.progress(progress.stage, progress.done, progress.total)
-
-    spec = _spec(args)
-    client = ctx.connect("aggregation")
-    if args.answers.startswith("s3://"):
-        return client.aggregate_stored([args.answers], spec, args.gold or "", args.previous, show)
-    from gandt.tables.answers import read_answers
-    from gandt.tables.labels import read_gold
-
-    def read(path: str) -> Iterator[Answer]:
-        return read_answers(path, args.multilabel, raw=args.compat)
-
-    def earlier() -> Iterator[Answer]:
-        for path in args.previous:
-            for answer in read(path):
-                # The original takes each earlier file as an experiment of its own.
-                yield replace(answer, job=f"{path}#{answer.job}") if args.compat else answer
-
-    gold = read_gold(args.gold) if args.gold else None
-    return client.aggregate(read(args.answers), spec, gold, earlier(), show)
-
-
-def _write(args: argparse.Namespace, result: AggregateResult) -> None:
-    from gandt.domain.datasets import LabelStatus
-    from gandt.tables.files import write_rows
-    from gandt.tables.formats import WORKER_COLUMNS
-    from gandt.tables.labels import LABEL_COLUMNS
-
-    described = any(item.description for item in result.items)
-    more = [*(["job"] if args.compat else []), *(["description"] if described else [])]
-    output = args.output or (None if args.json else "-")
-    if output:
-        write_rows(output, [*LABEL_COLUMNS, *more], map(_label_row, result.items))
-    if args.workers_out:
-        more = ["count"] if args.compat else ["gold_answers", "gold_low", "gold_high", "estimated_accuracy"]
-        write_rows(args.workers_out, [*WORKER_COLUMNS, *more], map(_worker_row, result.workers))
-    if args.relabel_out:
-        again = [item for item in result.items if item.status is not LabelStatus.CERTAIN]
-        write_rows(args.relabel_out, ("image", "status", "label", "confidence", "answers"), _once(again))
-
-
-def _label_row(item: ItemVerdict) -> dict[str, Any]:
-    from gandt.tables.labels import label_row
-
-    return {**label_row(item), "job": item.job, "description": item.description}
-
-
-def _once(items: Iterable[ItemVerdict]) -> Iterator[dict[str, Any]]:
-    """A row an image: in compat one image may have a verdict in each of several jobs."""
-    seen: set[str] = set()
-    for item in items:
-        if item.image_id not in seen:
-            seen.add(item.image_id)
-            yield _label_row(item)
-
-
-def _worker_row(worker: WorkerReport) -> dict[str, Any]:
-    known = worker.reliability is not None
-    gold = worker.gold_interval or (None, None)
-    return {
-        "worker": worker.worker_id,
-        "answers": worker.answers,
-        "reliability": _rounded(worker.reliability),
-        "low": _rounded(worker.low) if known else None,
-        "high": _rounded(worker.high) if known else None,
-        "gold_accuracy": _rounded(worker.gold_accuracy),
-        "verdict": str(worker.verdict),
-        "count": worker.compat_count,
-        "gold_answers": worker.gold_answers,
-        "gold_low": _rounded(gold[0]),
-        "gold_high": _rounded(gold[1]),
-        "estimated_accuracy": _rounded(worker.estimated_accuracy),
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
-
-
-def _summary(args: argparse.Namespace, result: AggregateResult, found: Counter[str]) -> dict[str, Any]:
-    from gandt.domain.aggregation.records import Verdict, json_number
-
-    s = result.summary
-    return {
-        "method": s.method,
-        "explanation": s.explanation,
-        "images": s.images,
-        **{status: found[status] for status in ("certain", "uncertain", "tied", "unlabeled")},
-        "answers": s.answers,
-        "repeated_answers": s.repeated_answers,
-        "abstentions": s.abstentions,
-        "unreliable_answers": s.unreliable_answers,
-        "workers": len(result.workers),
-        "unreliable_workers": sum(w.verdict is Verdict.UNRELIABLE for w in result.workers),
-        "alpha": json_number(s.alpha),
-        "raw_agreement": json_number(s.raw_agreement),
-        "iterations": s.iterations,
-        "converged": s.converged,
-        "output": args.output,
-    }
+    if args.audit_size is not None and not args.audit_out:
+        raise InvalidInput("--audit-size needs --audit-out FILE", field="audit_size", reason="USAGE")
+    if args.plan_out and (args.answers == "-" or args.answers.startswith("s3://")):
+        raise InvalidInput(
+            "a plan reads the answers a second time, so they must lie in a file here", field="plan_out", reason="USAGE"
+        )

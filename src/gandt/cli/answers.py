@@ -158,7 +158,12 @@ def _store(place: str, ctx: Context) -> tuple[ReadsObjects, str]:
     path = Path(os.path.abspath(place))  # noqa: PTH100  resolve() follows links and may lose the job's name
     if not path.exists():
         raise NotFound(f"there is no file or folder {place}", kind="file", id=place, reason="FILE_NOT_FOUND")
-    return Folder(path), _LOCAL + path.as_posix()
+    return Folder(path), local_uri(path)
+
+
+def local_uri(path: Path) -> str:
+    """The URI of an absolute path in a `Folder`."""
+    return _LOCAL + path.as_posix()
 
 
 class Folder:

@@ -14,10 +14,11 @@ from pathlib import Path
 from gandt.domain.errors import InvalidInput
 
 # Which of the verbs' flags name files; a test holds this against the flags that there are.
-OUTPUTS = ("output", "workers_out", "relabel_out")
+OUTPUTS = ("output", "workers_out", "relabel_out", "audit_out", "plan_out", "state")
 INPUTS = (
     "config",
     "answers",
+    "audit",
     "decide",
     "exclude",
     "file",
@@ -28,6 +29,7 @@ INPUTS = (
     "labeled",
     "labels",
     "manifest",
+    "model_probabilities",
     "paths",
     "place",
     "previous",

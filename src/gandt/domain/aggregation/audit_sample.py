@@ -31,6 +31,16 @@ def draw_order(images: Sequence[str], seed: int) -> NDArray[np.int64]:
     return np.array(sorted(range(len(images)), key=lambda i: (draws[i], images[i])), np.int64)
 
 
+def price(target: float) -> tuple[int, int, float]:
+    """Judgments that bound the wrong labels by `target` when none is wrong, and when a share is; and that share.
+
+    Raises:
+        InvalidInput: the target is so small that millions of judgments would be needed.
+    """
+    expected = EXPECTED * target
+    return judgments_needed(target, 0.0, ALPHA), judgments_needed(target, expected, ALPHA), expected
+
+
 def audited(
     images: Sequence[str], labels: Sequence[Sequence[str]], order: NDArray[np.int64], judged: Judged, target: float
 ) -> Audit:
@@ -48,7 +58,7 @@ def audited(
         InvalidInput: the target is so small that millions of judgments would be needed.
     """
     wrong = [set(judged[images[i]]) != set(labels[i]) for i in order[: _unbroken(images, order, judged)].tolist()]
-    expected = EXPECTED * target
+    none_wrong, some_wrong, expected = price(target)
     bound = float(error_bounds(wrong, ALPHA)[-1]) if wrong else 1.0
     if len(wrong) == len(images):
         bound = sum(wrong) / len(images) if len(images) else 0.0  # all were judged: this is no estimate any more
@@ -59,8 +69,8 @@ def audited(
         error_bound=bound,
         confidence=1 - ALPHA,
         target=target,
-        if_none_wrong=min(judgments_needed(target, 0.0, ALPHA), len(images)),
-        if_some_wrong=min(judgments_needed(target, expected, ALPHA), len(images)),
+        if_none_wrong=min(none_wrong, len(images)),
+        if_some_wrong=min(some_wrong, len(images)),
         expected_share=expected,
     )
 

@@ -93,6 +93,12 @@ class AggregateSpec:
         for name in ("min_answers", "min_worker_answers"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}, it must be 1 or more", field=name)
+        if self.audit_size < 0 or not 0 <= self.audit_seed < 1 << 64:
+            raise InvalidInput(
+                f"audit_size is {self.audit_size} and audit_seed {self.audit_seed}; neither may be negative",
+                field="audit_size",
+                reason="BAD_NUMBER",
+            )
         if not 0 < self.audit_target < 1:
             raise InvalidInput(
                 f"audit_target is {self.audit_target}, it must lie in (0, 1)", field="audit_target", reason="BAD_SHARE"
@@ -131,6 +137,12 @@ class PlanSpec:
         if not 0 < self.target_confidence <= 1:
             raise InvalidInput(
                 f"target_confidence is {self.target_confidence}, it must lie in (0, 1]", field="target_confidence"
+            )
+        if self.answer_budget is not None and self.answer_budget < 0:
+            raise InvalidInput(
+                f"answer_budget is {self.answer_budget}, it must be 0 or more",
+                field="answer_budget",
+                reason="BAD_NUMBER",
             )
         if not 1 <= self.min_answers <= self.max_answers:
             raise InvalidInput(

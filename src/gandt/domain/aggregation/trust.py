@@ -8,6 +8,18 @@ from dataclasses import dataclass
 NOT_A_BOUND = "model estimate, not a bound"
 
 
+def price_text(target: float, confidence: float, none_wrong: int, some_wrong: int, share: float) -> str:
+    """What a bound costs, in words.
+
+    >>> price_text(0.05, 0.95, 73, 243, 0.02)
+    'error <= 5 % at 95 %: 73 images if none is wrong, 243 if 2 % are'
+    """
+    return (
+        f"error <= {100 * target:g} % at {100 * confidence:g} %: {none_wrong:,} images if none is wrong, "
+        f"{some_wrong:,} if {100 * share:.3g} % are"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """How honest posteriors are, measured on images whose label is known.
@@ -50,10 +62,3 @@ class Audit:
     if_none_wrong: int
     if_some_wrong: int
     expected_share: float
-
-    def price(self) -> str:
-        """What the bound costs, in words."""
-        return (
-            f"error <= {self.target:.3g} at {self.confidence:.0%}: {self.if_none_wrong:,} images if none is "
-            f"wrong, {self.if_some_wrong:,} if {self.expected_share:.1%} are"
-        )
