@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gandt.adapters import resident_table
 from gandt.adapters.memory_vectors import NoJournal
+from gandt.adapters.resident_index import ResidentIndex, Rows
 from gandt.adapters.resident_table import ResidentTable
 from gandt.adapters.resident_vectors import ResidentVectors
 from gandt.domain.filters import Ids, Range
@@ -31,11 +33,41 @@ def items(start: int, stop: int, seed: int = 0) -> ItemSet:
     return ItemSet(VectorSet([f"i{number:05d}" for number in range(start, stop)], matrix, "m"), fields)
 
 
+class Watched(ResidentIndex):
+    """Says when its builder finds nothing to do."""
+
+    def __init__(self, dim: int, above_rows: int) -> None:
+        super().__init__(dim, above_rows)
+        self.idle = threading.Event()
+
+    def _is_behind(self, rows: Rows) -> bool:
+        behind = super()._is_behind(rows)
+        if not behind:
+            self.idle.set()
+        return behind
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _watched() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resident_table, "ResidentIndex", Watched)
+        yield
+
+
 def settled(table: ResidentTable) -> ResidentTable:
     """The table, once its index has all rows."""
-    assert table.index is not None
-    assert table.index.wait(table.view, 60)
-    return table
+    index = index_of(table)
+    while True:
+        with index._changed:
+            if index._epoch == table.view.epoch and index._done >= table.view.size:
+                return table
+            index.idle.clear()
+        assert index.idle.wait(60)
+
+
+def index_of(table: ResidentTable) -> Watched:
+    assert isinstance(table._index, Watched)
+    return table._index
 
 
 def ids(answer: SearchAnswer) -> list[list[str]]:
@@ -92,6 +124,7 @@ def test_rows_are_found_the_moment_they_are_appended_and_not_after_they_are_remo
     gone = items(ROWS, ROWS + 10)
     table.remove(list(gone.ids), 9999)
     found = table.nearest(NearestQuery(np.asarray(gone.vectors.matrix), 5), "m")
+    assert found.index == "hnsw"
     assert not set(gone.ids) & {image_id for hits in ids(found) for image_id in hits}
     assert all(len(hits) == 5 for hits in ids(found))
 
@@ -101,9 +134,9 @@ def test_replaced_items_are_found_where_they_are_now(table: ResidentTable) -> No
     settled(table)
     assert recall(table, QUERIES) > 0.98
     moved = items(0, 500, seed=1)
-    assert ids(table.nearest(NearestQuery(np.asarray(moved.vectors.matrix[:20]), 1), "m")) == [
-        [image_id] for image_id in moved.ids[:20]
-    ]
+    answer = table.nearest(NearestQuery(np.asarray(moved.vectors.matrix[:20]), 1), "m")
+    assert answer.index == "hnsw"
+    assert ids(answer) == [[image_id] for image_id in moved.ids[:20]]
 
 
 def test_a_rewritten_table_is_indexed_anew(table: ResidentTable) -> None:
@@ -185,8 +218,7 @@ def test_a_deleted_collection_and_a_closed_store_end_their_builders() -> None:
 
 
 def test_a_least_score_does_not_hide_that_the_graph_reached_too_little(table: ResidentTable) -> None:
-    index = table.index
-    assert index is not None
+    index = index_of(table)
     graph = index._graph
 
     class Short:
@@ -230,8 +262,7 @@ def test_scans_are_in_id_order_after_any_changes(changes: list[tuple[bool, list[
 
 
 def test_searches_use_the_graph_at_the_same_time(table: ResidentTable) -> None:
-    index = table.index
-    assert index is not None
+    index = index_of(table)
     graph, both_inside = index._graph, threading.Barrier(2)
 
     class Meeting:

@@ -13,6 +13,8 @@ from gandt.runtime.gathering import Gathering
 from gandt.runtime.work_pool import WorkPool
 from gandt.wire import types
 from gandt.wire import vectorsearch as wire
+from gandt.wire import vectorsearch_duplicates as duplicates_wire
+from gandt.wire import vectorsearch_search as search_wire
 from gandt.wire.vectorsearch import pb
 from gandt_vectorsearch.searches import ByExamples, ByIds, ByVectors, Query, SearchCall, Searches
 from gandt_vectorsearch.service import VectorSearch
@@ -121,18 +123,20 @@ class VectorSearchServicer(wire.Servicer):
         for one in asked:
             try:
                 request = one.request
-                calls.append(SearchCall(_query(request), wire.search_options(request), request.model_id, one.deadline))
+                calls.append(
+                    SearchCall(_query(request), search_wire.search_options(request), request.model_id, one.deadline)
+                )
             except GandtError as error:
                 calls.append(error)
         good = [call for call in calls if isinstance(call, SearchCall)]
         answers = iter(self._searches.search_together(asked[0].request.collection, good))
         outcomes = [call if isinstance(call, GandtError) else next(answers) for call in calls]
-        return [one if isinstance(one, GandtError) else wire.search_answer_message(one) for one in outcomes]
+        return [one if isinstance(one, GandtError) else search_wire.search_answer_message(one) for one in outcomes]
 
     def _search(self, request: pb.SearchRequest, deadline: Deadline) -> pb.SearchResponse:
-        options = wire.search_options(request)
+        options = search_wire.search_options(request)
         answer = self._searches.search(request.collection, _query(request), options, request.model_id, deadline)
-        return wire.search_answer_message(answer)
+        return search_wire.search_answer_message(answer)
 
     def FindNearDuplicates(
         self, request: pb.FindNearDuplicatesRequest, context: Any
@@ -143,10 +147,10 @@ class VectorSearchServicer(wire.Servicer):
         self, request: pb.FindNearDuplicatesRequest, deadline: Deadline
     ) -> Iterator[pb.FindNearDuplicatesResponse]:
         condition = types.filter_of(request.filter if request.HasField("filter") else None)
-        spec = wire.duplicate_spec(request)
+        spec = duplicates_wire.duplicate_spec(request)
         reports = self._service.find_near_duplicates(request.collection, spec, condition, deadline)
         for report in reports:
-            yield from wire.duplicate_report_messages(report)
+            yield from duplicates_wire.duplicate_report_messages(report)
 
 
 def _kinship(request: pb.SearchRequest) -> tuple[object, ...] | None:
@@ -174,8 +178,8 @@ def _query(request: pb.SearchRequest) -> Query:
         return ByIds(tuple(request.by_ids.ids), request.by_ids.include_self)
     if kind == "examples":
         return ByExamples(
-            wire.examples(request.examples.positives),
-            wire.examples(request.examples.negatives),
-            wire.strategy(request.examples.strategy),
+            search_wire.examples(request.examples.positives),
+            search_wire.examples(request.examples.negatives),
+            search_wire.strategy(request.examples.strategy),
         )
     raise InvalidInput("the search has no query", field="query", reason="NO_QUERY", fix="give vectors, ids or examples")

@@ -94,11 +94,6 @@ class ResidentIndex:
                 self._builder.start()
             self._changed.notify_all()
 
-    def wait(self, rows: Rows, seconds: float) -> bool:
-        """Wait until all these rows are in the graph; False when they are not by then."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._epoch == rows.epoch and self._done >= rows.size, seconds)
-
     def close(self) -> None:
         """End the builder and let go of the rows; searches are exact from now on."""
         with self._changed:
@@ -161,8 +156,6 @@ class ResidentIndex:
             with self._alone():
                 self._graph.add(units)
                 self._done += len(units)
-            with self._changed:
-                self._changed.notify_all()
 
     def _next(self) -> Rows | None:
         """What to add from next; waits for it. None when closed."""

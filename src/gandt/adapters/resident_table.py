@@ -180,11 +180,6 @@ class ResidentTable:
         index = self._index
         return len(self._ids) * (4 * self._dim + 5) + (index.bytes if index is not None else 0)
 
-    @property
-    def index(self) -> ResidentIndex | None:
-        """The approximate index, where one is kept."""
-        return self._index
-
     def index_above(self, rows: int) -> None:
         """Keep an approximate index from now on while the table has more rows than this; 0 for none."""
         if not rows or self._index is not None:

@@ -36,6 +36,8 @@ from gandt.domain.search_records import (
 from gandt.domain.vectors import MAX_DIM, VectorSet
 from gandt.wire import types
 from gandt.wire import vectorsearch as wire
+from gandt.wire import vectorsearch_duplicates as duplicates_wire
+from gandt.wire import vectorsearch_search as search_wire
 from gandt.wire.vectorsearch import pb
 
 FETCH_BYTES = 30 << 20  # vectors asked for in one Fetch
@@ -212,17 +214,17 @@ class VectorSearchClient:
         self, collection: str, queries: NDArray[np.floating], options: SearchOptions = _PLAIN, model_id: str = ""
     ) -> SearchAnswer:
         """The nearest items to each query vector, [Q, D] or [D]. Raises NotFound, InvalidInput, WrongState."""
-        request = wire.search_request(collection, options, model_id)
+        request = search_wire.search_request(collection, options, model_id)
         request.vectors.block.CopyFrom(types.query_block(queries))
-        return wire.search_answer(self._stub.Search(request))
+        return search_wire.search_answer(self._stub.Search(request))
 
     def search_ids(
         self, collection: str, ids: Sequence[str], options: SearchOptions = _PLAIN, include_self: bool = False
     ) -> SearchAnswer:
         """The nearest items to each of some items. Raises NotFound (also for an id), InvalidInput."""
-        request = wire.search_request(collection, options, "")
+        request = search_wire.search_request(collection, options, "")
         request.by_ids.CopyFrom(pb.SearchRequest.ByIds(ids=ids, include_self=include_self))
-        return wire.search_answer(self._stub.Search(request))
+        return search_wire.search_answer(self._stub.Search(request))
 
     def search_examples(
         self,
@@ -233,15 +235,15 @@ class VectorSearchClient:
         options: SearchOptions = _PLAIN,
     ) -> SearchAnswer:
         """The best items for positive and negative examples, as one query. Raises NotFound, InvalidInput."""
-        request = wire.search_request(collection, options, "")
+        request = search_wire.search_request(collection, options, "")
         request.examples.CopyFrom(
             pb.SearchRequest.Examples(
-                positives=wire.example_messages(positives),
-                negatives=wire.example_messages(negatives),
-                strategy=wire.strategy_message(strategy),
+                positives=search_wire.example_messages(positives),
+                negatives=search_wire.example_messages(negatives),
+                strategy=search_wire.strategy_message(strategy),
             )
         )
-        return wire.search_answer(self._stub.Search(request))
+        return search_wire.search_answer(self._stub.Search(request))
 
     def find_near_duplicates(
         self,
@@ -267,14 +269,14 @@ class VectorSearchClient:
             InvalidInput: the threshold is not in (0, 1].
         """
         spec = DuplicateSpec(threshold, mode, keep, max_pairs, content_field, exact)
-        request = wire.duplicates_request(collection, spec, condition)
+        request = duplicates_wire.duplicates_request(collection, spec, condition)
         pairs: list[DuplicatePair] = []
         groups: list[DuplicateGroup] = []
         progress = Progress("comparing")
         truncated, compared_all = False, True
         with cast(Responses, self._stub.FindNearDuplicates(request)) as responses:
             for response in responses:
-                report = wire.duplicate_report(response)
+                report = duplicates_wire.duplicate_report(response)
                 pairs += report.pairs
                 groups += report.groups
                 progress = report.progress

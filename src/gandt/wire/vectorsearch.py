@@ -22,27 +22,14 @@ from gandt.api.vectorsearch.v1.vectorsearch_pb2_grpc import (
 )
 from gandt.domain.errors import InvalidInput
 from gandt.domain.filters import Filter
-from gandt.domain.near_duplicates import CONTENT_FIELD, DEFAULT_MAX_PAIRS, DEFAULT_THRESHOLD, DuplicateSpec
 from gandt.domain.search_records import (
     Collection,
     Deleted,
-    DuplicateGroup,
-    DuplicateKeep,
-    DuplicateMember,
-    DuplicateMode,
-    DuplicatePair,
-    DuplicateReport,
-    Example,
-    ExampleStrategy,
     Fields,
     Found,
-    Hit,
-    Hits,
     ItemSet,
     RejectedItem,
     Scan,
-    SearchAnswer,
-    SearchOptions,
     UpsertAck,
 )
 from gandt.domain.vectors import VectorSet
@@ -52,22 +39,6 @@ __all__ = ["SERVICE", "Servicer", "Stub", "add_servicer", "pb"]
 
 SERVICE = "gandt.vectorsearch.v1.VectorSearchService"
 MAX_ANSWER_BYTES = 32 << 20
-_STRATEGIES: dict[int, ExampleStrategy] = {
-    pb.EXAMPLE_STRATEGY_UNSPECIFIED: ExampleStrategy.AVERAGE,
-    pb.EXAMPLE_STRATEGY_AVERAGE: ExampleStrategy.AVERAGE,
-    pb.EXAMPLE_STRATEGY_BEST_SCORE: ExampleStrategy.BEST_SCORE,
-    pb.EXAMPLE_STRATEGY_SUM_SCORES: ExampleStrategy.SUM_SCORES,
-}
-_KEEPS: dict[int, DuplicateKeep] = {
-    pb.DUPLICATE_KEEP_UNSPECIFIED: "central",
-    pb.DUPLICATE_KEEP_CENTRAL: "central",
-    pb.DUPLICATE_KEEP_ORDER: "order",
-}
-_MODES: dict[int, DuplicateMode] = {
-    pb.DUPLICATE_MODE_UNSPECIFIED: "groups",
-    pb.DUPLICATE_MODE_GROUPS: "groups",
-    pb.DUPLICATE_MODE_PAIRS: "pairs",
-}
 M = TypeVar("M", bound=Message)
 
 
@@ -227,188 +198,6 @@ def scan_messages(scan: Scan, dtype: np.dtype[np.floating], with_vectors: bool) 
 def scan_block(message: pb.ScanResponse, model_id: str = "") -> ItemSet:
     """The items of one message of a scan."""
     return item_set(message.block, message.fields, model_id)
-
-
-# ---- Search ----
-
-
-def examples(messages: Iterable[pb.Example]) -> tuple[Example, ...]:
-    """Examples; weight 0 on the wire means 1."""
-    return tuple(Example(message.image_id, message.weight or 1.0) for message in messages)
-
-
-def example_messages(given: Iterable[Example]) -> list[pb.Example]:
-    """Examples as messages."""
-    return [pb.Example(image_id=example.image_id, weight=example.weight) for example in given]
-
-
-def strategy(value: int) -> ExampleStrategy:
-    """How examples are combined; unspecified is AVERAGE. Raises InvalidInput on a number that is not in the enum."""
-    if value not in _STRATEGIES:
-        raise InvalidInput(f"strategy {value} is unknown", field="examples.strategy", reason="BAD_STRATEGY")
-    return _STRATEGIES[value]
-
-
-def strategy_message(value: ExampleStrategy) -> pb.ExampleStrategy.ValueType:
-    """How examples are combined, as a message value."""
-    return pb.ExampleStrategy.Value(f"EXAMPLE_STRATEGY_{value.name}")
-
-
-def search_options(message: pb.SearchRequest) -> SearchOptions:
-    """How hits are chosen; k 0 means 10, group_size 0 means 1. Raises InvalidInput on a bad filter."""
-    return SearchOptions(
-        k=message.k or 10,
-        offset=message.offset,
-        condition=types.filter_of(message.filter if message.HasField("filter") else None),
-        min_score=message.min_score if message.HasField("min_score") else None,
-        group_by=message.group_by,
-        group_size=message.group_size or 1,
-        diversity=message.diversity,
-        exact=message.exact,
-        with_vectors=message.with_vectors,
-        with_fields=message.with_fields,
-    )
-
-
-def search_request(name: str, options: SearchOptions, model_id: str) -> pb.SearchRequest:
-    """A search without its query."""
-    return pb.SearchRequest(
-        collection=name,
-        k=options.k,
-        offset=options.offset,
-        filter=types.filter_message(options.condition),
-        min_score=options.min_score,
-        group_by=options.group_by,
-        group_size=options.group_size,
-        diversity=options.diversity,
-        exact=options.exact,
-        with_vectors=options.with_vectors,
-        with_fields=options.with_fields,
-        model_id=model_id,
-    )
-
-
-def search_answer(message: pb.SearchResponse, model_id: str = "") -> SearchAnswer:
-    """The hits of each query."""
-    results = tuple(
-        Hits(
-            tuple(
-                Hit(hit.image_id, hit.score, types.fields_of(hit.fields.values) if hit.HasField("fields") else {})
-                for hit in hits.hits
-            ),
-            types.vector_set(hits.vectors, model_id=model_id) if hits.HasField("vectors") else None,
-        )
-        for hits in message.results
-    )
-    return SearchAnswer(results, message.exact, message.candidates, message.index, message.generation)
-
-
-def search_answer_message(answer: SearchAnswer) -> pb.SearchResponse:
-    """The hits of each query, as a message of at most 32 MiB. Raises InvalidInput beyond."""
-    results = [
-        pb.Hits(
-            hits=[
-                pb.Hit(
-                    image_id=hit.image_id,
-                    score=hit.score,
-                    fields=fields_message(hit.fields) if hit.fields else None,
-                )
-                for hit in hits.hits
-            ],
-            vectors=types.vector_block(hits.vectors) if hits.vectors is not None else None,
-        )
-        for hits in answer.results
-    ]
-    return within_limit(
-        pb.SearchResponse(
-            results=results,
-            exact=answer.exact,
-            candidates=answer.candidates,
-            index=answer.index,
-            generation=answer.generation,
-        )
-    )
-
-
-# ---- FindNearDuplicates ----
-
-
-def duplicate_spec(message: pb.FindNearDuplicatesRequest) -> DuplicateSpec:
-    """What to look for; unspecified is 0.95, groups, central, a million pairs, the usual field.
-
-    Raises:
-        InvalidInput: a number that is not in its enum.
-    """
-    if message.mode not in _MODES:
-        raise InvalidInput(f"mode {message.mode} is unknown", field="mode", reason="BAD_MODE")
-    if message.keep not in _KEEPS:
-        raise InvalidInput(f"keep {message.keep} is unknown", field="keep", reason="BAD_MODE")
-    return DuplicateSpec(
-        threshold=message.threshold or DEFAULT_THRESHOLD,
-        mode=_MODES[message.mode],
-        keep=_KEEPS[message.keep],
-        max_pairs=message.max_pairs or DEFAULT_MAX_PAIRS,
-        content_field=message.content_field if message.HasField("content_field") else CONTENT_FIELD,
-        exact=message.exact,
-    )
-
-
-def duplicates_request(name: str, spec: DuplicateSpec, condition: Filter | None) -> pb.FindNearDuplicatesRequest:
-    """A near-duplicate search."""
-    return pb.FindNearDuplicatesRequest(
-        collection=name,
-        threshold=spec.threshold,
-        mode=pb.DUPLICATE_MODE_PAIRS if spec.mode == "pairs" else pb.DUPLICATE_MODE_GROUPS,
-        keep=pb.DUPLICATE_KEEP_ORDER if spec.keep == "order" else pb.DUPLICATE_KEEP_CENTRAL,
-        max_pairs=spec.max_pairs,
-        content_field=spec.content_field,
-        exact=spec.exact,
-        filter=types.filter_message(condition),
-    )
-
-
-def duplicate_report_messages(report: DuplicateReport) -> Iterator[pb.FindNearDuplicatesResponse]:
-    """One report as messages of at most 1 MiB (a single group may be larger)."""
-    progress = types.progress_message(report.progress)
-    found: list[pb.DuplicatePair | pb.DuplicateGroup] = [
-        pb.DuplicatePair(first_id=pair.first_id, second_id=pair.second_id, score=pair.score) for pair in report.pairs
-    ]
-    found += [
-        pb.DuplicateGroup(
-            representative_id=group.representative_id,
-            members=[
-                pb.DuplicateMember(image_id=member.image_id, similarity=member.similarity) for member in group.members
-            ],
-        )
-        for group in report.groups
-    ]
-    sizes = [message.ByteSize() + 4 for message in found]
-    for start, stop in types.chunk_bounds([""] * len(found), sizes) if found else [(0, 0)]:
-        part = found[start:stop]
-        yield pb.FindNearDuplicatesResponse(
-            progress=progress,
-            pairs=[message for message in part if isinstance(message, pb.DuplicatePair)],
-            groups=[message for message in part if isinstance(message, pb.DuplicateGroup)],
-            exact=report.exact,
-            truncated=report.truncated and stop == len(found),
-        )
-
-
-def duplicate_report(message: pb.FindNearDuplicatesResponse) -> DuplicateReport:
-    """One report."""
-    return DuplicateReport(
-        types.progress(message.progress),
-        tuple(DuplicatePair(pair.first_id, pair.second_id, pair.score) for pair in message.pairs),
-        tuple(
-            DuplicateGroup(
-                group.representative_id,
-                tuple(DuplicateMember(member.image_id, member.similarity) for member in group.members),
-            )
-            for group in message.groups
-        ),
-        message.exact,
-        message.truncated,
-    )
 
 
 def within_limit(message: M) -> M:

@@ -16,6 +16,7 @@ from gandt.domain.filters import In
 from gandt.domain.search_records import Example, ExampleStrategy, SearchOptions
 from gandt.domain.vectors import VectorSet
 from gandt.wire import vectorsearch as wire
+from gandt.wire import vectorsearch_search as search_wire
 from gandt.wire.vectorsearch import pb
 from tests.service.test_vectorsearch.samples import ids_of, vectors
 
@@ -90,7 +91,7 @@ def test_weights_count_and_zero_on_the_wire_is_one(compass: VectorSearchClient, 
                 positives=[pb.Example(image_id="east", weight=weight), pb.Example(image_id="north")]
             )
         )
-        assert wire.search_answer(wire.Stub(channel).Search(request)).results[0].hits[0].image_id == best
+        assert search_wire.search_answer(wire.Stub(channel).Search(request)).results[0].hits[0].image_id == best
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), float("-inf")])

@@ -22,6 +22,7 @@ from gandt.domain.vectors import VectorSet
 from gandt.runtime.server import ServerThread
 from gandt.wire import types
 from gandt.wire import vectorsearch as wire
+from gandt.wire import vectorsearch_search as search_wire
 
 DIM = 16
 CLIENTS = 24
@@ -108,7 +109,7 @@ def test_waiting_searches_share_a_product(channel: Channel, store: Gated) -> Non
     stub = wire.Stub(channel)
     requests = []
     for number in range(8):
-        request = wire.search_request("c", SearchOptions(), "")
+        request = search_wire.search_request("c", SearchOptions(), "")
         request.vectors.block.CopyFrom(types.query_block(np.full(DIM, 1.0 + number, np.float32)))
         requests.append(request)
     store.sizes.clear()
@@ -136,7 +137,7 @@ def test_a_deadline_ends_a_waiting_search_and_no_other(channel: Channel, store: 
         first = threads.submit(client.search_vectors, "c", query)
         assert store.arrived.wait(20)
         second = threads.submit(client.search_vectors, "c", query)
-        request = wire.search_request("c", SearchOptions(), "")
+        request = search_wire.search_request("c", SearchOptions(), "")
         request.vectors.block.CopyFrom(types.query_block(query))
         with pytest.raises((DeadlineExceeded, grpc.RpcError)):
             wire.Stub(channel).Search(request, timeout=0.2)

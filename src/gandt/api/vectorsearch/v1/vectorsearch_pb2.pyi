@@ -929,7 +929,9 @@ class SearchResponse(google.protobuf.message.Message):
     exact: builtins.bool
     """Whether the answer is exact."""
     candidates: builtins.int
-    """Items compared."""
+    """Items compared with a query: all that match, or of an approximate search those that the index proposed (of a
+    Milvus server's index: those that it may have compared, all that match).
+    """
     index: builtins.str
     """What answered: resident, hnsw, or Milvus' index type."""
     generation: builtins.int
