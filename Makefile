@@ -65,6 +65,9 @@ lambdas: setup ## build the deployment packages of the Lambda functions (lambdas
 chart-test: setup tools ## the chart: lint, schemas, every profile and switch, rules, dashboards, 25 breakages
 	@$(BIN)/python -m pytest tests/chart $(PYTEST_ARGS)
 
+images: setup ## build the container images with docker or buildah
+	@$(BIN)/python tools/images.py
+
 bench: setup ## measure; figures go to benchmarks/README.md by hand
 	@$(BIN)/python benchmarks/run.py
 
