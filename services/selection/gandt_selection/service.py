@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from typing import TypeVar
 
@@ -134,7 +134,7 @@ class Selection:
         with closing(self._sources.new_rows()) as rows:
             intake = yield from take_in(spec.pool, chunks, self._sources, Intake(rows))
             ids, kept = intake.pool()
-            known = _known(intake.labeled_vectors(), intake.groups)
+            known = _known(intake.labeled_vectors(), intake.groups, intake.excluded)
             result = yield from select(spec, Pool(ids, kept), known)
         self._measured(result.summary.strategy, result.summary.scanned, begun)
         return result
@@ -183,7 +183,7 @@ def _checked(steps: Steps[T], deadline: Deadline) -> Steps[T]:
             yield report
 
 
-def _known(labeled: LabeledVectors, groups: dict[str, str]) -> Known:
+def _known(labeled: LabeledVectors, groups: dict[str, str], excluded: Collection[str] = ()) -> Known:
     units = unit_rows(labeled.vectors)
     usable = np.flatnonzero(units.any(axis=1)).tolist()
     names = [labeled.ids[row] for row in usable]
@@ -192,6 +192,7 @@ def _known(labeled: LabeledVectors, groups: dict[str, str]) -> Known:
         groups=groups,
         unknown=labeled.unknown,
         broken=sorted(set(labeled.ids) - set(names)),
+        in_flight=frozenset(excluded),
     )
 
 

@@ -131,21 +131,42 @@ def test_two_modes_of_one_class_are_both_found() -> None:
     assert min(found.count("day"), found.count("night")) >= 15
 
 
-def test_cover_takes_something_of_every_cluster_first() -> None:
+@pytest.mark.parametrize("name", ["cover", "cover-spread", "cover-typical"])
+def test_covering_takes_something_of_every_cluster_first(name: str) -> None:
     ids, matrix, names = blobs({"a": 100, "b": 40, "c": 8, "d": 8}, spread=0.1)
+    count = 8 if name == "cover-typical" else 4  # k-means may cut a large cluster before it finds a small one
     result = pick(
-        spec(strategy="cover", count=4, control_fraction=0.0), pool_of(ids, matrix), known_of([], matrix[:0], [])
+        spec(strategy=name, count=count, control_fraction=0.0), pool_of(ids, matrix), known_of([], matrix[:0], [])
     )
     truth = dict(zip(ids, names, strict=True))
     assert {truth[p.image_id] for p in result.picks} == {"a", "b", "c", "d"}
-    scores = [p.score for p in result.picks]
-    assert scores == sorted(scores, reverse=True)
+    if name == "cover":
+        scores = [p.score for p in result.picks]
+        assert scores == sorted(scores, reverse=True)
 
 
-def test_cover_leaves_out_what_labels_cover_already() -> None:
+def test_the_edges_come_first_in_a_spread_and_last_among_the_typical() -> None:
+    ids, matrix, _ = blobs({"a": 80, "b": 80}, spread=0.1)
+    matrix[17] = np.random.default_rng(5).normal(size=12)
+    nothing = known_of([], matrix[:0], [])
+    at = {}
+    for name in ("cover-spread", "cover-typical"):
+        result = pick(spec(strategy=name, count=160, control_fraction=0.0), pool_of(ids, matrix), nothing)
+        at[name] = [p.image_id for p in result.picks].index(ids[17])
+    assert at["cover-spread"] < 3
+    assert at["cover-typical"] > 2
+    rebuilt = pick(spec(strategy="cover-spread", count=5, control_fraction=0.0), pool_of(ids, matrix), nothing)
+    units = unit_rows(matrix)
+    rows = [ids.index(p.image_id) for p in rebuilt.picks]
+    assert len(set(rows)) == 5
+    assert (units[rows] @ units[rows].T)[np.triu_indices(5, 1)].max() < 0.999  # no repeats
+
+
+@pytest.mark.parametrize("name", ["cover", "cover-spread", "cover-typical"])
+def test_covering_leaves_out_what_labels_cover_already(name: str) -> None:
     ids, matrix, names = blobs({"a": 50, "b": 50}, spread=0.1)
     known = known_of(ids[:3], matrix[:3], ["a"] * 3)
-    result = pick(spec(strategy="cover", count=1, control_fraction=0.0), pool_of(ids[3:], matrix[3:]), known)
+    result = pick(spec(strategy=name, count=1, control_fraction=0.0), pool_of(ids[3:], matrix[3:]), known)
     assert names[ids.index(result.picks[0].image_id)] == "b"
 
 
@@ -242,6 +263,39 @@ def test_doubtful_labels_count_less() -> None:
 def answer(**changes: object) -> SelectResult:
     ids, matrix, _, known = rare_pool()
     return pick(spec(**changes), pool_of(ids, matrix), known)
+
+
+def test_relabel_asks_about_new_images_and_again_about_doubtful_ones() -> None:
+    ids, matrix, names = blobs({"a": 60, "b": 60}, spread=0.3)
+    labeled = merged(
+        LabeledImage(ids[row], (label,), chance)
+        for row, label, chance in [
+            *((row, "a", 0.97) for row in range(20)),
+            *((row, "b", 0.97) for row in range(60, 80)),
+            (20, "a", 0.5),  # workers disagreed
+            (21, "b", 0.97),  # looks like a: its neighbors contradict the label
+            (22, "b", 0.97),
+        ]
+    )
+    known = [*range(23), *range(60, 80)]
+    training = training_set(labeled, [ids[row] for row in known], unit_rows(matrix[known]))
+    rest = [row for row in range(120) if row not in known]
+    pool = pool_of([ids[row] for row in rest], matrix[rest])
+    request = spec(strategy="relabel", target_labels=(), count=120, control_fraction=0.0)
+    result = pick(request, pool, Known(training))
+    picked = [p.image_id for p in result.picks]
+    assert {ids[row] for row in rest} <= set(picked)
+    again = [p for p in result.picks if p.image_id in training.ids]
+    assert {p.image_id for p in again[:3]} == {ids[20], ids[21], ids[22]}
+    assert picked.index(ids[20]) < 77  # one queue: a new image that is clear comes after a doubtful old one
+    assert [p.score for p in result.picks] == sorted((p.score for p in result.picks), reverse=True)
+    contradicted = next(p for p in again if p.image_id == ids[21])
+    assert "one more answer, now b (0.97)" in contradicted.reason
+    assert ids[21] not in {near.image_id for near in contradicted.neighbors}
+    held = pick(request, pool, Known(training, in_flight={ids[21]}))
+    assert ids[21] not in {p.image_id for p in held.picks}
+    sure = Known(trained([ids[r] for r in known], matrix[known], [names[r] for r in known]))
+    assert pick(request, pool_of([], matrix[:0]), sure).picks == ()  # sure labels are not paid for again
 
 
 def test_auto_says_what_it_chose_and_why() -> None:

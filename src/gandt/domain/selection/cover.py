@@ -11,6 +11,7 @@ from gandt.domain.progress import Progress
 from gandt.domain.selection.diversity import take_allowed
 from gandt.domain.selection.draws import Stream, generator
 from gandt.domain.selection.kernel_logistic import kernel
+from gandt.domain.selection.pool import Positions
 from gandt.domain.selection.records import StrategyInfo
 from gandt.domain.selection.steps import Steps
 from gandt.domain.selection.strategy import Choice, Chosen, Problem
@@ -37,10 +38,8 @@ class Cover:
     def choose(self, problem: Problem, count: int) -> Steps[Chosen]:
         """Picks that cover what is not covered yet."""
         pool, rng = problem.pool, generator(problem.seed, problem.round, Stream.CANDIDATES)
-        open_ = np.flatnonzero(problem.open)
         herded = min(count, MAX_HERDED)
-        limit = max(CANDIDATES, 2 * herded)
-        candidates = open_ if len(open_) <= limit else np.sort(rng.choice(open_, limit, replace=False))
+        candidates = candidates_of(problem, herded, rng)
         witnesses = problem.space.project(pool.take(pool.sample(WITNESSES, rng)))  # [W, K]
         projected = problem.space.project(pool.take(candidates))  # [C, K]
         covered = np.zeros(len(witnesses))
@@ -71,12 +70,21 @@ class Cover:
             covered = np.maximum(covered, column)
             if len(choices) % 100 == 0:
                 yield Progress("picking", len(choices), count)
-        if len(choices) < count:
-            choices += _rest(problem, choices, count - len(choices), rng)
+        choices += rest_of(problem, choices, count - len(choices), rng)
         return Chosen(self.info.name, "each image is the one that covers most of what was not covered yet", choices)
 
 
-def _rest(problem: Problem, choices: list[Choice], count: int, rng: np.random.Generator) -> list[Choice]:
+def candidates_of(problem: Problem, count: int, rng: np.random.Generator) -> Positions:
+    """i64[C] the open positions that compete for `count` picks: all of them, or a uniform sample of a large pool."""
+    open_ = np.flatnonzero(problem.open)
+    limit = max(CANDIDATES, 2 * min(count, MAX_HERDED))
+    return open_ if len(open_) <= limit else np.sort(rng.choice(open_, limit, replace=False))
+
+
+def rest_of(problem: Problem, choices: list[Choice], count: int, rng: np.random.Generator) -> list[Choice]:
+    """A uniform draw of `count` of what the choices leave."""
+    if count <= 0:
+        return []
     left = problem.open.copy()
     left[[choice.position for choice in choices]] = False
     order = rng.permutation(np.flatnonzero(left))

@@ -40,12 +40,26 @@ class Evidence:
         return "; ".join(parts)
 
 
-def evidence_of(vectors: Matrix, training: TrainingSet, space: Space, models: ClassModels | None) -> list[Evidence]:
-    """Evidence for each of f64[k, D] unit vectors; a zero vector has none."""
+def evidence_of(
+    vectors: Matrix,
+    training: TrainingSet,
+    space: Space,
+    models: ClassModels | None,
+    selves: Sequence[str] = (),
+) -> list[Evidence]:
+    """Evidence for each of f64[k, D] unit vectors; a zero vector has none.
+
+    Args:
+        selves: of each vector its own id when it is a labeled image, which is then no neighbor of itself; else "".
+    """
+    row_of = {image: row for row, image in enumerate(training.ids)} if any(selves) else {}
     out: list[Evidence] = []
     for start in range(0, len(vectors), _BLOCK):
         block = vectors[start : start + _BLOCK]
         similar = np.round(block @ training.vectors.T, 6)  # [k, L]
+        for row, image in enumerate(selves[start : start + _BLOCK]):
+            if image:
+                similar[row, row_of[image]] = -np.inf
         chances = models.chances(space.project(block)) if models else None
         for row in range(len(block)):
             if not block[row].any():
@@ -64,7 +78,8 @@ def _nearest(similar: Matrix, training: TrainingSet) -> tuple[Neighbor, ...]:
     if not keep:
         return ()
     # Training images are in id order, so a stable sort breaks ties by id.
-    best: Sequence[int] = np.argsort(-similar, kind="stable")[:keep].tolist()
+    order: Sequence[int] = np.argsort(-similar, kind="stable")[:keep].tolist()
+    best = [row for row in order if np.isfinite(similar[row])]  # an image itself is -inf
     return tuple(Neighbor(training.ids[i], training.labels[i], float(similar[i])) for i in best)
 
 

@@ -11,12 +11,15 @@ from gandt.domain.selection.auto import Auto
 from gandt.domain.selection.balance import Balance
 from gandt.domain.selection.compat_choice import CompatChoice
 from gandt.domain.selection.cover import Cover
+from gandt.domain.selection.cover_spread import CoverSpread
+from gandt.domain.selection.cover_typical import CoverTypical
 from gandt.domain.selection.find_more import FindMore
 from gandt.domain.selection.find_similar import FindSimilar
 from gandt.domain.selection.improve_model import ImproveModel
 from gandt.domain.selection.outliers import Outliers
 from gandt.domain.selection.random_choice import RandomChoice
 from gandt.domain.selection.records import StrategyInfo
+from gandt.domain.selection.relabel import Relabel
 from gandt.domain.selection.strategy import Strategy
 
 AUTO = "auto"
@@ -29,11 +32,14 @@ def strategies() -> dict[str, Strategy]:
         Balance(),
         CompatChoice(),
         Cover(),
+        CoverSpread(),
+        CoverTypical(),
         FindMore(),
         FindSimilar(),
         ImproveModel(),
         Outliers(),
         RandomChoice(),
+        Relabel(),
     ]
     return {strategy.info.name: strategy for strategy in sorted(offered, key=lambda strategy: strategy.info.name)}
 

@@ -149,5 +149,5 @@ def _pick(
         seed=spec.seed + repetition,
         round=round_number,
     )
-    result = finish(select(request, pool, Known(training, space=space)))
+    result = finish(select(request, pool, Known(training, space=space, in_flight=frozenset(training.ids))))
     return [row_of[pick.image_id] for pick in result.picks]

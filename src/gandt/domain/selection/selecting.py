@@ -7,9 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gandt.domain.datasets import Arm
+from gandt.domain.datasets import Arm, join_labels
 from gandt.domain.errors import InvalidInput
 from gandt.domain.progress import Progress
 from gandt.domain.selection.class_models import fit_classes
@@ -19,9 +18,10 @@ from gandt.domain.selection.explain import Evidence, evidence_of
 from gandt.domain.selection.pool import Pool, Positions
 from gandt.domain.selection.records import MAX_COUNT, Pick, SelectResult, SelectSpec, SelectSummary
 from gandt.domain.selection.registry import strategy_named
+from gandt.domain.selection.relabel import NAME as RELABEL
 from gandt.domain.selection.space import Space
 from gandt.domain.selection.steps import Steps
-from gandt.domain.selection.strategy import Chosen, Problem
+from gandt.domain.selection.strategy import Choice, Chosen, Problem
 from gandt.domain.selection.training import TrainingSet
 
 
@@ -34,6 +34,7 @@ class Known:
         groups: image id to near-duplicate group.
         unknown: labeled ids without a vector.
         broken: labeled ids whose vector cannot be compared.
+        in_flight: labeled ids that must not be asked again (relabel).
         space: a representation fitted before; None fits one.
     """
 
@@ -41,6 +42,7 @@ class Known:
     groups: Mapping[str, str] = field(default_factory=dict)
     unknown: Collection[str] = ()
     broken: Collection[str] = ()
+    in_flight: Collection[str] = ()
     space: Space | None = None
 
 
@@ -93,6 +95,10 @@ def select(spec: SelectSpec, pool: Pool, known: Known) -> Steps[SelectResult]:
     quota = GroupQuota(known.groups, max(spec.max_per_group, 1))
     for position in control.tolist():
         quota.take(pool.ids[position])
+    strategy = strategy_named(spec.strategy)
+    again = np.zeros(len(known.training), bool)
+    if strategy.info.name == RELABEL:
+        again = np.array([image not in known.in_flight for image in known.training.ids], bool)
     problem = Problem(
         pool=pool,
         training=known.training,
@@ -101,14 +107,15 @@ def select(spec: SelectSpec, pool: Pool, known: Known) -> Steps[SelectResult]:
         seed=spec.seed,
         round=spec.round,
         open=open_,
+        again=again,
         quota=quota,
         per_class=spec.per_class_count,
         warnings=warnings,
         given_space=known.space,
     )
-    main = min(spec.count - len(control), int(open_.sum()))
+    main = min(spec.count - len(control), int(open_.sum()) + int(again.sum()))
     if main > 0:
-        chosen = yield from strategy_named(spec.strategy).choose(problem, main)
+        chosen = yield from strategy.choose(problem, main)
     else:
         why = (
             "the pool is empty"
@@ -117,7 +124,7 @@ def select(spec: SelectSpec, pool: Pool, known: Known) -> Steps[SelectResult]:
             if len(control)
             else "nothing can be ranked"
         )
-        chosen = Chosen(strategy_named(spec.strategy).info.name, why, [])
+        chosen = Chosen(strategy.info.name, why, [])
     if len(chosen.choices) + len(control) < min(spec.count, size):
         warnings.append(
             f"{len(chosen.choices) + len(control)} of {spec.count} images were picked: the rest is held back "
@@ -159,21 +166,22 @@ def _remarks(pool: Pool, known: Known) -> list[str]:
 
 
 def _picks(spec: SelectSpec, problem: Problem, chosen: Chosen, control: Positions) -> list[Pick]:
-    pool, size = problem.pool, len(problem.pool)
-    positions = np.array([*(choice.position for choice in chosen.choices), *control], np.int64)
-    scores = [*(choice.score for choice in chosen.choices), *([0.0] * len(control))]
-    evidence = _evidence(problem, positions)
+    pool, training, size = problem.pool, problem.training, len(problem.pool)
+    choices = [*chosen.choices, *(Choice(position, 0.0) for position in control.tolist())]
     picks = []
-    for rank, (position, score, why) in enumerate(zip(positions.tolist(), scores, evidence, strict=True), start=1):
+    for rank, (choice, why) in enumerate(zip(choices, _evidence(problem, choices), strict=True), start=1):
         is_control = rank > len(chosen.choices)
-        image = pool.ids[position]
+        image = (training if choice.labeled else pool).ids[choice.position]
         lead = f"control: drawn uniformly from {size:,} unlabeled images" if is_control else chosen.strategy
+        if choice.labeled:
+            said = join_labels(training.labels[choice.position])
+            lead = f"{chosen.strategy}: one more answer, now {said} ({training.probabilities[choice.position]:.2f})"
         sentence = why.sentence()
         picks.append(
             Pick(
                 image_id=image,
                 rank=rank,
-                score=round(score, 6),
+                score=round(choice.score, 6),
                 reason=f"{lead}; {sentence}" if sentence else lead if is_control else f"{lead}: {chosen.explanation}",
                 arm=Arm.CONTROL if is_control else Arm.MAIN,
                 inclusion_probability=len(control) / size if is_control else 1.0,
@@ -188,13 +196,20 @@ def _picks(spec: SelectSpec, problem: Problem, chosen: Chosen, control: Position
     return picks
 
 
-def _evidence(problem: Problem, positions: Positions) -> Sequence[Evidence]:
+def _evidence(problem: Problem, choices: Sequence[Choice]) -> list[Evidence]:
     training = problem.training
-    if not len(training) or not len(positions):
-        return [Evidence()] * len(positions)
+    if not len(training) or not len(choices):
+        return [Evidence()] * len(choices)
     models = fit_classes(training, problem.space, problem.seed, problem.round)
     out: list[Evidence] = []
-    for start in range(0, len(positions), 1_024):
-        vectors: NDArray[np.float64] = problem.pool.take(positions[start : start + 1_024])
-        out.extend(evidence_of(vectors, training, problem.space, models))
+    for start in range(0, len(choices), 1_024):
+        part = choices[start : start + 1_024]
+        vectors = np.empty((len(part), training.vectors.shape[1]))
+        for labeled in (False, True):
+            rows = np.array([row for row, choice in enumerate(part) if choice.labeled is labeled], np.int64)
+            at = np.array([part[row].position for row in rows.tolist()], np.int64)
+            if len(rows):
+                vectors[rows] = training.vectors[at] if labeled else problem.pool.take(at)
+        selves = [training.ids[choice.position] if choice.labeled else "" for choice in part]
+        out.extend(evidence_of(vectors, training, problem.space, models, selves))
     return out

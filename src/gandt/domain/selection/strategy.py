@@ -32,6 +32,7 @@ class Problem:
         other: the label that means "none of these"; "" when there is none.
         per_class: class name to images, for balance.
         open: bool[N], positions that may still be picked.
+        again: bool[L], labeled images that may be asked once more; all False but for relabel.
         quota: picks that near-duplicate groups still allow.
         warnings: what the caller should know; strategies add to it.
         given_space: a space fitted before, for replays; None fits one when it is needed.
@@ -44,6 +45,7 @@ class Problem:
     seed: int
     round: int
     open: NDArray[np.bool_]
+    again: NDArray[np.bool_]
     quota: GroupQuota
     per_class: Mapping[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -62,10 +64,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A picked position of the pool with its score."""
+    """A picked position of the pool with its score; `labeled` makes it a row of the training set instead."""
 
     position: int
     score: float
+    labeled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

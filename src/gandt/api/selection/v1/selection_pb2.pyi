@@ -62,7 +62,9 @@ class Strategy(google.protobuf.message.Message):
     NEEDS_LABELS_FIELD_NUMBER: builtins.int
     NEEDS_TARGETS_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Name for requests: find-more, find-similar, cover, improve-model, balance, outliers, relabel, random, compat, auto."""
+    """Name for requests: find-more, find-similar, cover, cover-typical, cover-spread, improve-model, balance, outliers,
+    relabel (labeled images too: one more answer), random, compat, auto.
+    """
     purpose: builtins.str
     """What it is for, in one sentence."""
     needs_labels: builtins.bool
