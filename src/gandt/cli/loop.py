@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gandt.client.jobcontroller import JobControllerClient
     from gandt.domain.labeling.campaigns import Campaign, CampaignSpec
     from gandt.domain.labeling.rounds import Round
+    from gandt.domain.labeling.simulated_worker import SimWorker
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Loop:
         sources: folders or s3:// URIs of images.
         seed_labels, truth: tables image,label; "" for none. With a truth simulated workers answer.
         report: HTML file to write at the end.
+        known, workers: true labels by image id and the simulated workers who know them, in place of `truth` and of the
+            usual crowd.
         begin_anew: whether a finished campaign with other settings may be followed by a new one.
     """
 
@@ -42,17 +45,24 @@ class Loop:
     open_browser: bool
     report: str
     begin_anew: bool = False
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    workers: tuple[SimWorker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """What came of it."""
+    """What came of it.
+
+    Attributes:
+        work_seconds: the time that people would have taken, by simulated worker; {} when people labeled.
+    """
 
     campaign: Campaign
     figures: Figures
     sentence: str
     report: str
     exit_code: int
+    work_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The summary for --json."""
@@ -115,9 +125,10 @@ def run_loop(ctx: Context, loop: Loop) -> LoopResult:
     clock.enter("seed")
     code = _known_labels(ctx, client, loop) or code
     campaign = _campaign(ctx, client, loop)
-    truth = _truth(client, loop)
+    truth = loop.known or _truth(client, loop)
+    work_seconds: Mapping[str, float] = {}
     if not campaign.state.is_final:
-        campaign = _label(ctx, client, campaign, loop, truth, clock)
+        campaign, work_seconds = _label(ctx, client, campaign, loop, truth, clock)
     clock.enter("report")
     clock.enter("")
     seconds = {k: v for k, v in clock.seconds.items() if k != "report"}
@@ -128,7 +139,8 @@ def run_loop(ctx: Context, loop: Loop) -> LoopResult:
         )
     if campaign.state.is_final and not figures.labels_bought:
         raise _bought_nothing(campaign)
-    return LoopResult(campaign, figures, sentence, loop.report, code if campaign.state.is_final else exit_codes.WAITING)
+    code = code if campaign.state.is_final else exit_codes.WAITING
+    return LoopResult(campaign, figures, sentence, loop.report, code, work_seconds)
 
 
 def _known_labels(ctx: Context, client: JobControllerClient, loop: Loop) -> int:
@@ -230,14 +242,14 @@ def _label(
     loop: Loop,
     truth: Mapping[str, tuple[str, ...]],
     clock: _Clock,
-) -> Campaign:
-    """Follows the campaign while workers answer; simulated ones when the truth is known."""
+) -> tuple[Campaign, Mapping[str, float]]:
+    """Follows the campaign while workers answer; simulated ones when the truth is known. Gives their time as well."""
     ended = threading.Event()
     workers = None
     if truth:
         from gandt.cli.simulated import SimulatedCrowd
 
-        workers = SimulatedCrowd(ctx, truth, ended)
+        workers = SimulatedCrowd(ctx, truth, ended, loop.workers)
     else:
         url = ctx.invite()[1] if ctx.labels_here() else ""
         ctx.out.note(f"label here: {url}" if url else "waiting for the people whom the backend asks")
@@ -264,11 +276,12 @@ def _label(
 
     try:
         check = workers.check if workers is not None else lambda: None
-        return steps.follow(client, campaign.campaign_id, on_change, check)
+        final = steps.follow(client, campaign.campaign_id, on_change, check)
     finally:
         ended.set()
         if workers is not None:
             workers.join()
+    return final, workers.seconds if workers is not None else {}
 
 
 def _stage(newest: Round | None) -> str:

@@ -43,6 +43,7 @@ VERBS = {
     "export": "write the labeled dataset",
     "report": "write the report as one HTML file",
     "run": "run the whole loop on a folder of images",
+    "simulate": "rehearse a campaign: cost, time and accuracy before spending",
     "demo": "run the whole loop on handwritten digits",
     "serve": "run the services",
     "pause": "pause a campaign",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gandt.cli.context import Context
@@ -32,21 +32,30 @@ class SimulatedCrowd:
     Args:
         truth: true labels by image id.
         ended: set when no more pages will come.
-    Raises:
-        GandtError: at `join`, what ended the work too early.
+        workers: who labels; () is the demo's crowd.
+
+    Attributes:
+        seconds: after `join`, the time that a person would have taken, by worker's name.
     """
 
-    def __init__(self, ctx: Context, truth: Mapping[str, tuple[str, ...]], ended: threading.Event) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        truth: Mapping[str, tuple[str, ...]],
+        ended: threading.Event,
+        workers: Sequence[SimWorker] = (),
+    ) -> None:
         self._ended = ended
         self._failure: GandtError | None = None
-        workers, url = crowd(ctx.seed), ctx.labeling_url()
-        invites = [ctx.invite(worker.name)[0] for worker in workers]
+        self.seconds: Mapping[str, float] = {}
+        team, url = list(workers) or crowd(ctx.seed), ctx.labeling_url()
+        invites = [ctx.invite(worker.name)[0] for worker in team]
 
         def work() -> None:
             from gandt.client.labeling_portal import simulate_workers
 
             try:
-                simulate_workers(url, invites, workers, truth, ended.is_set, self._wait)
+                self.seconds = simulate_workers(url, invites, team, truth, ended.is_set, self._wait).seconds
             except GandtError as e:
                 self._failure = e
 

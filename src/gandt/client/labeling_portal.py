@@ -214,10 +214,12 @@ class SimulatedWork:
     Attributes:
         pages: pages submitted, by worker's name.
         refused: submits that the portal refused (a lease that ran out), by worker's name.
+        seconds: time that the submitted pages would have taken a person, by worker's name.
     """
 
     pages: dict[str, int] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def simulate_workers(
@@ -317,4 +319,5 @@ def _one_page(worker: SimWorker, client: PortalClient, truth: Mapping[str, Seque
         work.refused[worker.name] = work.refused.get(worker.name, 0) + 1
         return True
     work.pages[worker.name] += 1
+    work.seconds[worker.name] = work.seconds.get(worker.name, 0.0) + seconds
     return True
