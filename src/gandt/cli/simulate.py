@@ -28,7 +28,7 @@ from gandt.cli.campaign_flags import add_flags, ensure_project, spec_from
 from gandt.cli.context import Context
 from gandt.cli.output import Output, usd
 from gandt.cli.service_sections import load_section
-from gandt.domain.errors import InvalidInput, NotFound, WrongState
+from gandt.domain.errors import GandtError, InvalidInput, NotFound, WrongState
 
 if TYPE_CHECKING:
     from gandt.cli.loop import LoopResult
@@ -246,6 +246,12 @@ def _team(args: argparse.Namespace, seed: int) -> tuple[SimWorker, ...]:
 
 
 def _rehearsal(result: LoopResult) -> Rehearsal:
+    if not result.work_seconds:
+        raise GandtError(
+            f"the project's campaign has ended and nothing would be labeled: {result.campaign.message}",
+            reason="NOTHING_TO_DO",
+            fix="rehearse in another folder with --project, or with a higher limit",
+        )
     figures = result.figures
     right, in_pool = figures.targets_right, figures.targets_in_pool
     return Rehearsal(
