@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gandt_jobcontroller.remote_peers import RemoteVectors
 from gandt_vectorsearch.bootstrap import assemble
 
 from gandt.adapters.memory_vectors import MemoryVectors
@@ -162,3 +163,16 @@ def test_an_export_says_what_it_lacks(
     assert gandt(store, capsys, "export")[0] == 2
     assert gandt(store, capsys, "import")[0] == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_embedding_job_finds_what_was_imported(
+    stores: Callable[[], Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, path = stores(), stores(), str(tmp_path / "v.parquet")
+    filled(old, 10)
+    gandt(old, capsys, "export", "-o", path)
+    gandt(new, capsys, "import", path)
+    with connect(new.address, service="vectorsearch") as channel:
+        seen_by_the_job = RemoteVectors(channel)
+        assert seen_by_the_job.ensure(NAME, 64, MODEL) == 10
+        assert seen_by_the_job.stored(NAME, ["i00003", "never imported", "i00001"]) == ["i00001", "i00003"]

@@ -15,6 +15,7 @@ from gandt.domain.aggregation.records import AggregateSpec, MethodInfo, PlanSpec
 from gandt.domain.catalog import WorkerRecord
 from gandt.domain.datasets import LabelEstimate
 from gandt.domain.errors import GandtError
+from gandt.domain.filters import Ids
 from gandt.domain.labeling.rounds import Pick
 from gandt.domain.search_records import Collection
 from gandt.domain.selection.records import PoolSource, SelectSpec, StrategyInfo
@@ -130,9 +131,14 @@ class RemoteVectors:
             for member in group.members
         }
 
-    def ensure(self, collection: str, dim: int, model_id: str) -> None:
-        """Create the collection unless it is there."""
-        self._client.create_collection(collection, dim, model_id)
+    def ensure(self, collection: str, dim: int, model_id: str) -> int:
+        """Create the collection unless it is there; how many vectors it has."""
+        return self._client.create_collection(collection, dim, model_id).items
+
+    def stored(self, collection: str, image_ids: Sequence[str]) -> Sequence[str]:
+        """Those of some images that have a vector."""
+        blocks = self._client.scan_items(collection, Ids(tuple(image_ids)), with_vectors=False, with_fields=False)
+        return [image_id for block in blocks for image_id in block.ids]
 
     def upsert(self, collection: str, block: VectorSet) -> Sequence[tuple[str, GandtError]]:
         """Store a block durably; returns what was refused."""

@@ -43,12 +43,16 @@ class EmbedsImages(Protocol):
 class StoresVectors(Protocol):
     """The part of the vector search service that a job needs."""
 
-    def ensure(self, collection: str, dim: int, model_id: str) -> None:
-        """Create the collection unless it is there.
+    def ensure(self, collection: str, dim: int, model_id: str) -> int:
+        """Create the collection unless it is there; how many vectors it has.
 
         Raises:
             AlreadyExists: it is there with another dimension or model.
         """
+        ...
+
+    def stored(self, collection: str, image_ids: Sequence[str]) -> Sequence[str]:
+        """Those of some images that have a vector in the collection."""
         ...
 
     def upsert(self, collection: str, block: VectorSet) -> Sequence[tuple[str, GandtError]]:
@@ -141,7 +145,9 @@ class LocalEmbeddingJobs:
         while not self._ending.is_set():
             before = progress.images
             try:
-                self._vectors.ensure(job.collection, self._embedder.get_model(job.model_id).dim, job.model_id)
+                dim = self._embedder.get_model(job.model_id).dim
+                if self._vectors.ensure(job.collection, dim, job.model_id):
+                    self._adopt(job, progress)
                 self._pass(job, progress)
                 if not self._ending.is_set():
                     self._publish(job)
@@ -155,6 +161,17 @@ class LocalEmbeddingJobs:
                     raise
                 _log.info("embedding job %s waits: %s", job.embedding_job_id, error)
                 self._ending.wait(min(30.0, 0.5 * 2.0**tries))
+
+    def _adopt(self, job: EmbeddingJob, progress: _Progress) -> None:
+        """Mark the images whose vectors the store has already: imported ones, and those of a block that was cut off."""
+        after = ""
+        while not self._ending.is_set() and (page := self._store.unembedded(job.collection, after, self._page_images)):
+            found = self._vectors.stored(job.collection, [image.image_id for image in page])
+            if found:
+                self._store.mark_embedded(job.collection, found)
+                self._store.advance_embedding_job(job.embedding_job_id, len(found), [])
+                progress.images += len(found)
+            after = page[-1].image_id
 
     def _pass(self, job: EmbeddingJob, progress: _Progress) -> None:
         """One pass over the images that have no vector; refused ones are passed over."""

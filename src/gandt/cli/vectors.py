@@ -109,6 +109,8 @@ def _import(args: argparse.Namespace, ctx: Context) -> int:
     }
     refused = f"; {len(rejected):,} were refused" if rejected else ""
     ctx.out.summary(values, f"{stored:,} vectors of {args.file} are in collection {collection.name}{refused}")
+    if not ctx.config.get("endpoints", "vectorsearch"):
+        ctx.out.note("gandt embed takes them over for the project's images without computing them again")
     return exit_codes.PARTIAL if rejected else exit_codes.DONE
 
 

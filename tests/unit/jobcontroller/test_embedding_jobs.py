@@ -54,8 +54,12 @@ class Vectors:
         self.fault: GandtError | None = None
         self.refuses: set[str] = set()
 
-    def ensure(self, collection: str, dim: int, model_id: str) -> None:
+    def ensure(self, collection: str, dim: int, model_id: str) -> int:
         assert (collection, dim, model_id) == ("images_1", 2, "hog-1")
+        return len(self.ids)
+
+    def stored(self, collection: str, image_ids: Sequence[str]) -> Sequence[str]:
+        return [image_id for image_id in image_ids if image_id in self.ids]
 
     def upsert(self, collection: str, block: VectorSet) -> Sequence[tuple[str, GandtError]]:
         if self.fault is not None:
@@ -95,6 +99,16 @@ def test_everything_is_embedded_once(store: SqlJobs) -> None:
     done = store.get_embedding_job("e1")
     assert (done.state, done.embedded, done.failed) == (EmbeddingState.COMPLETED, COUNT, 0)
     assert sorted(vectors.ids) == [f"i{n:02d}" for n in range(COUNT)]
+    assert store.count_unembedded("images_1") == 0
+
+
+def test_images_whose_vectors_are_there_are_not_embedded_again(store: SqlJobs) -> None:
+    embedder, vectors = Embedder(), Vectors()
+    vectors.ids = ["i02", "i03", "i19", "not in the catalog"]  # as `gandt vectors import` leaves them
+    jobs_of(store, embedder, vectors, print).run("e1")
+    done = store.get_embedding_job("e1")
+    assert (done.state, done.embedded, done.failed) == (EmbeddingState.COMPLETED, COUNT, 0)
+    assert sorted(embedder.asked) == sorted({f"i{n:02d}" for n in range(COUNT)} - {"i02", "i03", "i19"})
     assert store.count_unembedded("images_1") == 0
 
 
