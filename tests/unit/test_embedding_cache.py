@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
+from gandt_embedding.admission import Limits
 from gandt_embedding.cache import VectorCache
+from gandt_embedding.pipeline import Pipeline
 
 from gandt.adapters.memory_clock import ManualClock, ManualDeadline, MemoryMeter
 from gandt.adapters.memory_model import MemoryModel
+from gandt.adapters.memory_objects import MemoryObjects
+from gandt.adapters.sqlite_vectors import SqliteVectors
 from gandt.domain.embedding import ImageInput
 from gandt.domain.errors import DeadlineExceeded
 from tests.embedding_world import WAIT, Held, decoded, png, running, stream, submit, use_cases
@@ -17,14 +24,14 @@ def test_the_cache_drops_the_least_recently_used() -> None:
     row = np.ones(100, np.float32)
     cache = VectorCache(max_bytes=3 * 700)
     for name in (b"a", b"b", b"c"):
-        cache.put(name, row)
+        cache.put([(name, row)])
     assert cache.get(b"a") is row
-    cache.put(b"d", row)
+    cache.put([(b"d", row)])
     assert [cache.get(name) is not None for name in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    cache.put(b"huge", np.ones(10_000, np.float32))
+    cache.put([(b"huge", np.ones(10_000, np.float32))])
     assert len(cache) == 3
     nothing = VectorCache(0)
-    nothing.put(b"a", row)
+    nothing.put([(b"a", row)])
     assert nothing.get(b"a") is None
 
 
@@ -105,3 +112,51 @@ def test_a_repeated_text_comes_from_the_cache_and_no_image_is_taken_for_it() -> 
     assert (first.cached, second.cached) == (False, True)
     np.testing.assert_array_equal(first.vector, second.vector)
     assert image.error is not None
+
+
+def test_a_kept_vector_outlives_the_process_bit_for_bit(tmp_path: Path) -> None:
+    results = []
+    for _ in range(2):
+        model, meter = Held(), MemoryMeter()
+        model.gate.set()
+        kept = SqliteVectors(tmp_path / "deep" / "m.sqlite", model.info.dim, 2**20)
+        pipeline = Pipeline(model, MemoryObjects(), VectorCache(0, kept), Limits(), meter, ManualClock())
+        try:
+            results.append(use_cases(pipeline).embed([ImageInput("a", png(1)), ImageInput("b", png(2))]))
+        finally:
+            pipeline.close()
+    assert model.batches == []
+    assert [result.cached for result in results[1]] == [True, True]
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first.vector, second.vector)
+        assert second.vector is not None
+        assert not second.vector.flags.writeable
+
+
+def test_kept_vectors_are_bounded_and_the_oldest_go_first(tmp_path: Path) -> None:
+    kept = SqliteVectors(tmp_path / "m.sqlite", 100, 50 * 500)
+    for n in range(120):
+        kept.put([(bytes([n]), np.full(100, n, np.float32))])
+    assert 40 <= len(kept) <= 50
+    assert kept.get(bytes([0])) is None
+    assert kept.get(bytes([119])) is not None
+    kept.close()
+    again = SqliteVectors(tmp_path / "m.sqlite", 100, 50 * 500)
+    assert len(again) == len(kept)
+    again.close()
+
+
+def test_a_broken_file_is_made_anew_and_a_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = np.ones(3, np.float32)
+    (tmp_path / "m.sqlite").write_bytes(b"no database at all" * 100)
+    kept = SqliteVectors(tmp_path / "m.sqlite", 3, 2**20)
+    kept.put([(b"a", row)])
+    np.testing.assert_array_equal(kept.get(b"a"), row)
+    kept.close()
+    assert "made anew" in caplog.text
+    nowhere = SqliteVectors(tmp_path / "m.sqlite" / "below", 3, 2**20)
+    nowhere.put([(b"a", row)])
+    assert nowhere.get(b"a") is None
+    assert "memory alone" in caplog.text

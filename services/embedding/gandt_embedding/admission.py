@@ -17,6 +17,7 @@ from gandt_embedding.pace import Pace
 from gandt_embedding.stage import BULK_EVERY, Item
 
 _STREAM_SHARE = 0.75  # of the queue; the rest is kept for unary calls, whose callers wait
+_DEADLINE_SHARE = 0.8  # of a deadline that the foreseen wait may fill: a machine may slow down after a call was let in
 _RECHECK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0  # when nothing better is known
 
@@ -59,27 +60,20 @@ class Admission:
         Raises:
             Overloaded: there is no room, or the queue is too long for the deadline.
         """
-        remaining = deadline.remaining()
         with self._room:
             if not self._fits(items, size, 1.0):
-                raise Overloaded(
-                    f"{self._items} images are under way, there is no room for {items} more",
-                    retry_after_seconds=self._pace.seconds(0, self._limits.max_batch) or _RETRY_SECONDS,
-                    reason="QUEUE_FULL",
-                    fix="call again in a moment, or use EmbedStream, which waits",
+                raise self._overloaded(
+                    f"there is no room for {items} more", self._pace.seconds(0, self._limits.max_batch), "QUEUE_FULL"
                 )
-            wait = self._wait(items) if self._items else 0.0  # whoever comes alone may try
-            if remaining is not None and wait > remaining:
-                raise Overloaded(
-                    f"{self._items} images are under way, the call would take about {wait:.2f} s, "
-                    f"its deadline is in {remaining:.2f} s",
-                    retry_after_seconds=max(0.1, wait - remaining),
-                    reason="WAIT_TOO_LONG",
-                    fix="call again in a moment, give the call more time, or use EmbedStream",
+            wait, remaining = self._wait(items), deadline.remaining()
+            # Whoever comes alone may try.
+            if self._items and remaining is not None and wait > remaining * _DEADLINE_SHARE:
+                raise self._overloaded(
+                    f"the call may take {wait / _DEADLINE_SHARE:.2f} s, its deadline is in {remaining:.2f} s",
+                    max(0.1, wait - remaining * _DEADLINE_SHARE),
+                    "WAIT_TOO_LONG",
                 )
-            self._items += items
-            self._bytes += size
-            self._urgent += items
+            self._count(items, size, urgent=items)
 
     def enter_when_free(self, size: int, deadline: Deadline) -> None:
         """Lets one image of a stream in, as soon as there is room.
@@ -91,8 +85,7 @@ class Admission:
             while not self._fits(1, size, _STREAM_SHARE):
                 deadline.check()
                 self._room.wait(_RECHECK_SECONDS)
-            self._items += 1
-            self._bytes += size
+            self._count(1, size, urgent=0)
 
     def resize(self, item: Item, size: int) -> None:
         """An image's size has become known."""
@@ -104,15 +97,26 @@ class Admission:
         """They are done, one way or another."""
         with self._room:
             for item in items:
-                self._items -= 1
-                self._bytes -= item.size
-                self._urgent -= item.urgent
+                self._count(-1, -item.size, -item.urgent)
             self._room.notify_all()
 
     def note_batch(self, images: int, seconds: float) -> None:
         """The device has done a batch; `seconds` since the one before, or since its images came."""
         with self._room:
             self._pace.note(images, seconds)
+
+    def _count(self, items: int, size: int, urgent: int) -> None:
+        self._items += items
+        self._bytes += size
+        self._urgent += urgent
+
+    def _overloaded(self, why: str, seconds: float, reason: str) -> Overloaded:
+        return Overloaded(
+            f"{self._items} images are under way, {why}",
+            retry_after_seconds=seconds or _RETRY_SECONDS,
+            reason=reason,
+            fix="call again in a moment, give the call more time, or use EmbedStream, which waits",
+        )
 
     def _fits(self, items: int, size: int, share: float) -> bool:
         if self._items == 0:

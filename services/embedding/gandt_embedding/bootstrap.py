@@ -17,10 +17,12 @@ from gandt.adapters.networks import export_network, is_exported, load_network
 from gandt.adapters.object_stores import open_objects, open_s3
 from gandt.adapters.processors import processors
 from gandt.adapters.prometheus_meter import PrometheusMeter
+from gandt.adapters.sqlite_vectors import SqliteVectors
 from gandt.adapters.system_clock import SystemClock
-from gandt.domain.embedding import Views
+from gandt.domain.embedding import ModelInfo, Views
 from gandt.domain.errors import InvalidInput, WrongState
 from gandt.ports.embedding_model import EmbeddingModel
+from gandt.ports.kept_vectors import KeptVectors
 from gandt.ports.object_store import ObjectStore
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
@@ -55,7 +57,8 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
 
     def load() -> Pipeline:
         model = load_model(settings, objects, texts=True)
-        return Pipeline(model, objects, VectorCache(settings.cache_bytes), _limits(settings), meter, SystemClock())
+        cache = VectorCache(settings.cache_bytes, _kept(settings, model.info))
+        return Pipeline(model, objects, cache, _limits(settings), meter, SystemClock())
 
     service = EmbeddingService(load, settings.stream_window)
     return Application(
@@ -77,6 +80,8 @@ def open_bulk(settings: Settings, from_store: bool = False) -> BulkEmbedder:
         InvalidInput, NotFound, CorruptData, BackendUnavailable: the model cannot be loaded, and why.
     """
     _check_named(settings)
+    if settings.device != "cuda":
+        keep_freed_memory()
     objects = open_objects(settings.objects, settings.data_dir / "objects", settings.s3_endpoint_url)
     threads = settings.decode_threads or processors()
     return BulkEmbedder(
@@ -161,6 +166,12 @@ def _spec(settings: Settings) -> ModelSpec:
         settings.engine_cache_dir
         or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gandt/engines",
     )
+
+
+def _kept(settings: Settings, info: ModelInfo) -> KeptVectors | None:
+    if settings.cache_dir is None:
+        return None
+    return SqliteVectors(settings.cache_dir / f"{info.model_id}.sqlite", info.dim, settings.cache_dir_bytes)
 
 
 def _scales(text: str) -> tuple[float, ...]:

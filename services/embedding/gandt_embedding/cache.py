@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Vectors by content hash: those that are known, bounded in bytes, and those that are being computed."""
+"""Vectors by content hash: those that are known, in memory and perhaps on disk, and those being computed."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gandt.ports.kept_vectors import KeptVectors
 from gandt_embedding.stage import Item
 
 _ROW_OVERHEAD = 300  # bytes of key, array header and links; measured, rounded up
@@ -19,10 +21,11 @@ class VectorCache:
 
     Args:
         max_bytes: memory that it may take; 0 keeps nothing.
+        kept: what outlives the process; None for nothing.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, max_bytes: int, kept: KeptVectors | None = None) -> None:
+        self._max_bytes, self._kept = max_bytes, kept
         self._bytes = 0
         self._rows: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
@@ -33,10 +36,25 @@ class VectorCache:
             row = self._rows.get(key)
             if row is not None:
                 self._rows.move_to_end(key)
-            return row
+                return row
+        row = self._kept.get(key) if self._kept is not None else None
+        if row is not None:
+            self._remember(key, row)
+        return row
 
-    def put(self, key: bytes, row: NDArray[np.float32]) -> None:
-        """Keeps a vector that nobody will change."""
+    def put(self, rows: Sequence[tuple[bytes, NDArray[np.float32]]]) -> None:
+        """Keeps vectors that nobody will change."""
+        for key, row in rows:
+            self._remember(key, row)
+        if self._kept is not None and rows:
+            self._kept.put(rows)
+
+    def close(self) -> None:
+        """Frees what outlives the process."""
+        if self._kept is not None:
+            self._kept.close()
+
+    def _remember(self, key: bytes, row: NDArray[np.float32]) -> None:
         size = row.nbytes + _ROW_OVERHEAD
         if size > self._max_bytes:
             return

@@ -109,6 +109,7 @@ class Pipeline:
         """Ends the threads; what has not begun fails with BackendUnavailable."""
         for stage in (self._fetching, self._decoding, self._device):
             self._end([(item, _closing()) for item in stage.close()])
+        self._cache.close()
 
     # ---- stages ----
 
@@ -182,8 +183,8 @@ class Pipeline:
                 continue
             vector = row.copy()  # a view would keep the whole batch alive in the cache
             vector.flags.writeable = False
-            self._cache.put(item.key, vector)
             outcomes.append((item, vector))
+        self._cache.put([(item.key, outcome) for item, outcome in outcomes if not isinstance(outcome, GandtError)])
         # While work was waiting, the time between two batches is the pace of the slowest stage.
         since = max(self._batch_ended_at, min(item.admitted_at for item in batch))
         self._batch_ended_at = ended

@@ -111,6 +111,14 @@ class Settings(ObjectSettings, ServiceSettings):
     cache_bytes: int = Field(
         default=64 * MIB, ge=0, description="Memory for vectors by content, for repeated images; 0 keeps none."
     )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="Folder for vectors by content that outlive the process, an SQLite file for each model. None keeps "
+        "them in memory alone. Not a network file system.",
+    )
+    cache_dir_bytes: int = Field(
+        default=4096 * MIB, ge=MIB, description="About what such a file may take; the oldest vectors are dropped."
+    )
     max_image_bytes: int = Field(
         default=40 * MIB,
         ge=1024,
