@@ -60,6 +60,7 @@ VERBS = {
     # about gandt itself
     "config": "show each setting and where it comes from",
     "explain": "explain an error by its reason",
+    "completion": "print a script with which a shell completes commands",
     "version": "print the version",
 }
 _VALUE_FLAGS = {"--project", "--config", "--endpoint", "--seed"}
