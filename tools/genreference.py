@@ -192,6 +192,7 @@ def main() -> int:
         PAGES / "settings.md": settings_page(),
         PAGES.parent / "metrics.md": metrics_page(),
         chart.SCHEMA: chart.text(),
+        **importlib.import_module("gendashboards").files(),
     }
     if sys.version_info[:2] == LAYOUT:
         wanted[PAGES / "cli.md"] = cli_page()
