@@ -19,10 +19,12 @@ from gandt.domain.errors import InvalidInput, WrongState
 
 if TYPE_CHECKING:
     from gandt.client.aggregation import AggregationClient
+    from gandt.client.connection import Channel
     from gandt.client.embedding import EmbeddingClient
     from gandt.client.jobcontroller import JobControllerClient
     from gandt.client.selection import SelectionClient
     from gandt.client.vectorsearch import VectorSearchClient
+    from gandt.embedded.attach import ServeInfo
 
 _CLIENTS = {
     "embedding": "EmbeddingClient",
@@ -114,16 +116,18 @@ class Context:
             service: its name.
             overrides: settings of the service for this command; only for one started in this process.
         """
-        from gandt.client.connection import connect
-
         client = getattr(importlib.import_module(f"gandt.client.{service}"), _CLIENTS[service])
         remote = self.endpoint or self.config.get("endpoints", service)
         address = remote or self._local(service, overrides or {})
+        return client(self._stack.enter_context(self.channel(service, address)))
+
+    def channel(self, service: str, address: str) -> Channel:
+        """A connection with the configured token and TLS; closing it is the caller's."""
+        from gandt.client.connection import connect
+
         if address.startswith("unix:"):  # in this process: nobody else can call
-            channel = connect(address, service=service)
-        else:
-            channel = connect(address, self.config.get("endpoints", "token") or None, self._tls(), service=service)
-        return client(self._stack.enter_context(channel))
+            return connect(address, service=service)
+        return connect(address, self.config.get("endpoints", "token") or None, self._tls(), service=service)
 
     def _tls(self) -> Any:
         from gandt.client.connection import Tls
@@ -147,7 +151,7 @@ class Context:
             WrongState: another command holds it.
         """
         remote = self.endpoint or self.config.get("endpoints", "jobcontroller")
-        if remote or self._holds or not self.state_dir.is_dir() or self._served() is not None:
+        if remote or self._holds or not self.state_dir.is_dir() or self.served() is not None:
             return
         from gandt_standalone.serve_file import project_lock
 
@@ -157,7 +161,7 @@ class Context:
     def has_server(self) -> bool:
         """Whether the services outlive this command, so that people can label."""
         remote = self.endpoint or self.config.get("endpoints", "jobcontroller")
-        return bool(remote) or self._served() is not None
+        return bool(remote) or self.served() is not None
 
     def labels_here(self) -> bool:
         """Whether people label in our own labeling service, and not where another backend asks them."""
@@ -186,13 +190,14 @@ class Context:
             token = token_file.read_text(encoding="utf-8").strip()
         return create_invite(url, token, name)
 
-    def _served(self) -> Any:
+    def served(self) -> ServeInfo | None:
+        """What `gandt serve` of this project says of itself; None when it does not run."""
         from gandt.embedded.attach import read
 
         return read(self.project_dir)
 
     def _local(self, service: str, overrides: Mapping[str, Any]) -> str:
-        served = self._served()
+        served = self.served()
         if served is not None and not overrides and service in served.endpoints:
             return str(served.endpoints[service])
         return str(self.embedded().endpoint(service, **overrides))

@@ -59,6 +59,7 @@ VERBS = {
     "plot": "plot the majority proportions of answers (files)",
     # about gandt itself
     "config": "show each setting and where it comes from",
+    "doctor": "check what gandt needs here, with what to do",
     "explain": "explain an error by its reason",
     "completion": "print a script with which a shell completes commands",
     "version": "print the version",
