@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gandt_vectorsearch.searches import ByIds, ByVectors, Searches
+from gandt_vectorsearch.service import METRICS, VectorSearch
 
+from gandt.adapters.prometheus_meter import PrometheusMeter
+from gandt.adapters.system_clock import SystemClock
 from gandt.domain.fields import FieldValue
 from gandt.domain.filters import Exists, In
 from gandt.domain.near_duplicates import DuplicateSpec, find_near_duplicates
-from gandt.domain.search_records import ExampleStrategy, ExampleVectors, ItemSet, NearestQuery
+from gandt.domain.search_records import ExampleStrategy, ExampleVectors, ItemSet, NearestQuery, SearchOptions
 from gandt.ports.vector_store import VectorStore
 from tests.contract.vector_items import items, random_items
 
@@ -86,3 +90,26 @@ def test_contents_of_a_matrix_are_numbered_by_their_texts(store: VectorStore) ->
     some = store.matrix("c", Exists("k"), "h").contents
     assert some is not None
     assert [number >= 0 for number in some] == [True]
+
+
+def test_groups_are_filled_however_far_their_members_are(store: VectorStore) -> None:
+    """Nearest are twenty of group near; the others lie behind, and a member without the field belongs to none."""
+    store.create_collection("c", 2, "")
+    angles = np.linspace(0.01, 1.5, 30)
+    names = ["near"] * 20 + [f"far{n // 3}" for n in range(9)]
+    groups: list[dict[str, FieldValue]] = [{"g": name} for name in names]
+    groups.append({})
+    ids = [f"i{n:02d}" for n in range(30)]
+    store.upsert("c", items(ids, np.stack([np.cos(angles), np.sin(angles)], 1), groups))
+    meter = PrometheusMeter(METRICS)
+    searches = Searches(store, VectorSearch(store, meter), meter, SystemClock())
+    east = ByVectors(np.array([[1, 0], [0, 1]], np.float32))
+    answer = searches.search("c", east, SearchOptions(k=4, group_by="g", with_fields=True))
+    first, second = ([hit.image_id for hit in hits.hits] for hits in answer.results)
+    assert first == ["i00", "i20", "i23", "i26"]
+    assert second == ["i29", "i28", "i25", "i22"]
+    assert answer.exact
+    pairs = searches.search("c", east, SearchOptions(k=3, offset=2, group_by="g", group_size=2))
+    assert [hit.image_id for hit in pairs.results[0].hits] == ["i20", "i21", "i23"]
+    only = searches.search("c", ByIds(("i00",)), SearchOptions(k=2, group_by="g", condition=In("g", ("far0", "far2"))))
+    assert [hit.image_id for hit in only.results[0].hits] == ["i20", "i26"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gandt.adapters import milvus_client, milvus_session
+from gandt.adapters import milvus_client, milvus_conditions, milvus_session
 from gandt.adapters.milvus_index import IndexSpec
 from gandt.adapters.milvus_server import Connection, MilvusServer
 from gandt.domain.errors import Overloaded, WrongState
@@ -83,6 +83,41 @@ def test_all_parts_of_a_long_condition_are_read_at_the_moment_of_the_first_page(
     for part in (Ids(("a",)), Ids(("b",)), Ids(("c",))):
         assert list(milvus_client.pages(client, "c", ["id"], 10, part, moment=moment)) == []
     assert client.moments == [None, 41, 41]
+
+
+def test_a_scan_in_parts_loses_nothing_when_pages_are_short(lite_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Short(ClusterRules):
+        """Gives two rows less than a page may hold, as a cluster that cannot tell their order yet."""
+
+        def query(self, name: str, **options: Any) -> Any:
+            if options.get("iterator"):
+                asked.append(options["limit"])
+                options["limit"] = max(1, options["limit"] - 2)
+            return super().query(name, **options)
+
+    def short(uri: str, token: str, options: dict[str, Any]) -> ClusterRules:
+        return Short(milvus_session.connect(uri, token, options))
+
+    in_parts = milvus_conditions.in_parts
+    monkeypatch.setattr(milvus_conditions, "in_parts", lambda condition: in_parts(condition, 400))
+    store = MilvusServer(Connection(lite_path, open=short))
+    store.create_collection("c", 8, "")
+    given = random_items(100)
+    store.upsert("c", given)
+    wanted = given.ids[::2]
+    condition = Ids((*wanted, "nowhere"))
+    assert len(milvus_conditions.in_parts(condition)) > 1
+    for after_id in ("", wanted[20]):
+        scan = store.scan("c", condition, after_id, block_rows=7)
+        seen = [image_id for block in scan.blocks for image_id in block.ids]
+        assert seen == [image_id for image_id in wanted if image_id > after_id]
+        assert scan.total == len(seen)
+    assert [image_id for block in store.scan("c", block_rows=7).blocks for image_id in block.ids] == list(given.ids)
+    assert store.matrix("c", condition).ids == list(wanted)
+    assert len(asked) > 100 / 5
+    store.close()
 
 
 @pytest.fixture

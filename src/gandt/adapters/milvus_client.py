@@ -188,7 +188,8 @@ def pages(
     """Rows in id order. pymilvus' own iterator does not escape the id at which a page ends, so this one does.
 
     A cluster pins every page to the moment of the first one; Lite shows what is written meanwhile. Where a server
-    finds a page too large, this one and the next are half as large.
+    finds a page too large, this one and the next are half as large. A cluster may give a page that is short although
+    more rows follow (it stops where its parts stop being in one order), so only an empty page is the last one.
 
     Args:
         moment: filled with what pins the pages, and read: give the same one to pages that shall show the same moment.
@@ -225,8 +226,6 @@ def pages(
                 f"Milvus gave a page of collection {name} out of order", kind="collection", id=name, reason="UNORDERED"
             )
         yield list(page)
-        if len(page) < rows:
-            return
         after_id = ids[-1]
 
 
