@@ -216,6 +216,7 @@ def test_specs_survive_the_wire() -> None:
         replace(blank, discard_share=0.0),
         replace(blank, max_loss_share=0.2),
         replace(blank, min_proportion=0.0),
+        replace(blank, discard_share=0.5, audit=7, seed=2**63),
     ):
         assert wire.filter_spec(wire.filter_spec_message(spec)) == spec
     evaluate = EvaluateSpec(INLINE, ("random",), ("a",), "Other", 3, 4, 5, 0.5, 6, 7)

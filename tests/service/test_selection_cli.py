@@ -75,6 +75,19 @@ def test_filter_by_loss_and_to_stdout(run: Run) -> None:
     assert len(out.splitlines()) == 105
 
 
+def test_filter_with_an_audit_of_the_discarded(run: Run) -> None:
+    code, summary, err = run(
+        "filter", "--discard", "0.5", "--audit", "12", "--audit-out", "audit.csv", "-o", "decisions.csv", "--json"
+    )
+    assert code == exit_codes.DONE
+    drawn = [row["image"] for row in table("audit.csv")]
+    discarded = {row["image"] for row in table("decisions.csv") if row["decision"] == "discard"}
+    assert (len(set(drawn)), set(drawn) <= discarded, summary["audit"]) == (12, True, drawn)
+    assert 0.1 < summary["audit_bound"] < 0.3
+    assert "12 of 52 discarded images were drawn, listed in audit.csv" in err
+    assert "if none of the 12 is wanted" in err
+
+
 def test_zero_vectors_come_out_undecided(run: Run) -> None:
     matrix = MATRIX.copy()
     matrix[[50, 51]] = 0.0
@@ -185,6 +198,8 @@ def test_nothing_to_do(run: Run) -> None:
         ["filter", "--discard", "0.5", "--min-discard", "0.1"],
         ["filter", "--discard", "0.5", "--target", "bird"],
         ["filter", "--discard", "0.5", "-o", "-", "--json"],
+        ["filter", "--discard", "0.5", "--audit", "-1"],
+        ["filter", "--discard", "0.5", "--audit-out", "audit.csv"],
         ["select"],
         ["select", "--count", "0"],
         ["select", "--count", "5", "--strategy", "magic"],

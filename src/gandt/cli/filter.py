@@ -50,6 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-discard", type=float, metavar="SHARE", help="with --compat: discard at least this share (default: 0.1)"
     )
+    parser.add_argument(
+        "--audit", type=int, default=0, dest="audit_count", metavar="N", help="draw N discarded images for a look"
+    )
+    parser.add_argument("--audit-out", metavar="FILE", help="table of the images of --audit; default: in the summary")
     parser.add_argument("-o", "--output", metavar="FILE", help="decisions table; default stdout")
 
 
@@ -65,7 +69,10 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     labels = sorted({label for image in labeled for label in image.labels})
     dim, vectors = open_vectors(args.vectors)
     stream = ctx.connect("selection").filter(
-        _spec(args, dim), labeled, vectors=vectors, on_progress=lambda p: ctx.out.progress(p.stage, p.done, p.total)
+        _spec(args, ctx.seed, dim),
+        labeled,
+        vectors=vectors,
+        on_progress=lambda p: ctx.out.progress(p.stage, p.done, p.total),
     )
     output = args.output or ("" if args.json else "-")
     rows = _rows(stream, labels, args.other_label)
@@ -80,6 +87,8 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
             raise
         ctx.out.error(error)
         return exit_codes.FAILED
+    if args.audit_out:
+        write_rows(args.audit_out, ("image",), ({"image": image} for image in stream.summary.audit_ids))
     return _finish(args, ctx, stream.summary, output)
 
 
@@ -110,9 +119,13 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.json and args.output == "-":
         raise InvalidInput("--json and -o - both want stdout", reason="USAGE", fix="name a file with -o")
+    if args.audit_count < 0:
+        raise InvalidInput(f"--audit is {args.audit_count}, it must not be negative", field="audit", reason="USAGE")
+    if args.audit_out and not args.audit_count:
+        raise InvalidInput("--audit-out needs --audit", field="audit", reason="USAGE", fix="add --audit N")
 
 
-def _spec(args: argparse.Namespace, dim: int) -> FilterSpec:
+def _spec(args: argparse.Namespace, seed: int, dim: int) -> FilterSpec:
     from gandt.domain.selection.records import FilterSpec, PoolSource
 
     least = MIN_DISCARD if args.min_discard is None else args.min_discard
@@ -123,6 +136,8 @@ def _spec(args: argparse.Namespace, dim: int) -> FilterSpec:
         max_loss_share=args.max_loss,
         min_proportion=least if args.compat else None,
         target_labels=tuple(args.target),
+        audit=args.audit_count,
+        seed=seed,
     )
 
 
@@ -149,6 +164,15 @@ def _column(label: str) -> str:
     return f"distance_{label}" if label in DECISION_COLUMNS else label
 
 
+def _report_audit(args: argparse.Namespace, ctx: Context, summary: FilterSummary) -> None:
+    if not summary.audit_ids:
+        return
+    count = len(summary.audit_ids)
+    where = f"listed in {args.audit_out}" if args.audit_out else f"to look at: {', '.join(summary.audit_ids)}"
+    ctx.out.note(f"{count} of {summary.discarded:,} discarded images were drawn, {where}")
+    ctx.out.note(f"if none of the {count} is wanted, at most {summary.audit_bound:.1%} of the discarded are (95 %)")
+
+
 def _finish(args: argparse.Namespace, ctx: Context, summary: FilterSummary, output: str) -> int:
     images = summary.kept + summary.discarded + summary.undecided
     for warning in summary.warnings:
@@ -162,11 +186,15 @@ def _finish(args: argparse.Namespace, ctx: Context, summary: FilterSummary, outp
             "undecided": summary.undecided,
             "threshold": summary.threshold if summary.threshold >= 0 else None,
             "estimated_loss": summary.estimated_loss if summary.estimated_loss >= 0 else None,
+            "loss_bound": summary.loss_bound if summary.loss_bound >= 0 else None,
             "labels": list(summary.labels),
+            "audit": list(summary.audit_ids),
+            "audit_bound": summary.audit_bound if summary.audit_ids else None,
             "output": output or None,
         },
         f"{images:,} images: {summary.kept:,} kept, {summary.discarded:,} discarded, {summary.undecided:,} undecided",
     )
+    _report_audit(args, ctx, summary)
     if not images:
         ctx.out.note(f"every image of {args.vectors} is labeled")
         return exit_codes.NOTHING

@@ -192,6 +192,9 @@ def filter_responses(report: Progress | DecisionBlock | FilterSummary) -> Iterat
             undecided=report.undecided,
             threshold=report.threshold,
             estimated_loss=report.estimated_loss,
+            loss_bound=report.loss_bound,
+            audit_ids=report.audit_ids,
+            audit_bound=report.audit_bound,
             warnings=report.warnings,
         )
         yield pb.FilterResponse(summary=summary)
@@ -227,6 +230,9 @@ def filter_report(message: pb.FilterResponse) -> Progress | DecisionBlock | Filt
             summary.undecided,
             summary.threshold,
             summary.estimated_loss,
+            summary.loss_bound,
+            tuple(summary.audit_ids),
+            summary.audit_bound,
             tuple(summary.warnings),
         )
     return types.progress(message.progress)

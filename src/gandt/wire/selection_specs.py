@@ -61,13 +61,19 @@ def filter_spec(message: pb.FilterSpec) -> FilterSpec:
         max_loss_share=message.max_loss_share if rule == "max_loss_share" else None,
         min_proportion=message.compat.min_proportion_to_discard if rule == "compat" else None,
         target_labels=tuple(message.target_labels),
+        audit=message.audit,
+        seed=message.seed,
     )
 
 
 def filter_spec_message(spec: FilterSpec) -> pb.FilterSpec:
     """What to discard, as a message; of several rules the last one would win, so the caller gives one."""
     message = pb.FilterSpec(
-        pool=pool_message(spec.pool), other_label=spec.other_label, target_labels=spec.target_labels
+        pool=pool_message(spec.pool),
+        other_label=spec.other_label,
+        target_labels=spec.target_labels,
+        audit=spec.audit,
+        seed=spec.seed,
     )
     if spec.discard_share is not None:
         message.discard_share = spec.discard_share

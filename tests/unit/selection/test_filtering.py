@@ -97,7 +97,8 @@ def test_max_loss_keeps_the_wanted_images() -> None:
         for decision, name in zip(decided(result).values(), names, strict=True):
             wanted += name in ("cat", "dog")
             lost += decision is Decision.DISCARD and name in ("cat", "dog")
-    assert lost / wanted <= 0.1
+    # Two of 21 are expected below the second worst of 20, 0.095; the mean of ten draws of that strays by 0.02.
+    assert lost / wanted <= 0.14
     assert discarded / (10 * len(ids)) >= 0.5  # it does discard: two thirds are not wanted
 
 

@@ -23,6 +23,7 @@ class Stream(IntEnum):
     LANDMARKS = 4
     CANDIDATES = 5
     REPLAY = 6
+    AUDIT = 7
 
 
 def generator(seed: int, round_number: int, stream: Stream) -> np.random.Generator:

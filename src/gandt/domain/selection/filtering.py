@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from gandt.domain.datasets import LabeledImage
 from gandt.domain.errors import InvalidInput
 from gandt.domain.progress import Progress
+from gandt.domain.selection.audit import MAX_AUDIT, audit_bound, audit_draw
 from gandt.domain.selection.compat_filter import NO_THRESHOLD, check_compat, count_farther, threshold_of
 from gandt.domain.selection.pool import Pool, Rows, unit_rows
-from gandt.domain.selection.ranking_filter import discard_by_loss, discard_share, estimated_loss, rank_pool
+from gandt.domain.selection.ranking_filter import discard_by_loss, discard_share, losses, rank_pool
 from gandt.domain.selection.records import Decision, DecisionBlock, FilterSpec, FilterSummary
 from gandt.domain.selection.steps import Steps
 from gandt.domain.selection.training import TrainingSet, merged, training_set
@@ -86,6 +87,10 @@ def check_filter(spec: FilterSpec) -> None:
     for name, share in given.items():
         if not 0.0 <= share <= 1.0:
             raise InvalidInput(f"{name} is {share}, it must lie in [0, 1]", field=name, reason="BAD_SHARE")
+    if not 0 <= spec.audit <= MAX_AUDIT:
+        raise InvalidInput(
+            f"audit is {spec.audit}, it must lie between 0 and {MAX_AUDIT:,}", field="audit", reason="BAD_COUNT"
+        )
 
 
 def filter_pool(spec: FilterSpec, ids: Sequence[str], rows: Rows, labeled: LabeledVectors) -> Steps[Filtered]:
@@ -118,13 +123,18 @@ def filter_pool(spec: FilterSpec, ids: Sequence[str], rows: Rows, labeled: Label
     warnings = [f"{len(labeled.unknown)} labeled images have no vector and were left out"] if labeled.unknown else []
     if spec.min_proportion is not None:
         decisions, threshold = _by_original_rule(farther, len(side.names) - 1, spec.min_proportion, warnings)
-        loss = -1.0
+        loss, bound = -1.0, -1.0
     else:
-        decisions, loss = yield from _by_ranking(spec, ids, rows, labeled, warnings)
+        decisions, (loss, bound) = yield from _by_ranking(spec, ids, rows, labeled, warnings)
         threshold = NO_THRESHOLD
         if spec.other_label not in side.names:
             warnings.append(f"no labeled image carries {spec.other_label!r}, so farther_than_other is undefined")
     count = np.bincount(decisions, minlength=3)
+    audited: tuple[str, ...] = ()
+    if spec.audit:
+        audited = audit_draw(
+            [ids[row] for row in np.flatnonzero(decisions == _DISCARD).tolist()], spec.audit, spec.seed
+        )
     summary = FilterSummary(
         labels=side.names,
         kept=int(count[_KEEP]),
@@ -132,6 +142,9 @@ def filter_pool(spec: FilterSpec, ids: Sequence[str], rows: Rows, labeled: Label
         undecided=int(count[_UNDECIDED]),
         threshold=threshold,
         estimated_loss=loss,
+        loss_bound=bound,
+        audit_ids=audited,
+        audit_bound=audit_bound(int(count[_DISCARD]), len(audited)),
         warnings=tuple(warnings),
     )
     return Filtered(ids, decisions, farther, distances, summary)
@@ -152,7 +165,7 @@ def _by_original_rule(
 
 def _by_ranking(
     spec: FilterSpec, ids: Sequence[str], rows: Rows, labeled: LabeledVectors, warnings: list[str]
-) -> Steps[tuple[NDArray[np.int8], float]]:
+) -> Steps[tuple[NDArray[np.int8], tuple[float, float]]]:
     pool, training = Pool(ids, rows), _training(labeled, warnings)
     wanted = spec.target_labels or tuple(name for name in training.names if name != spec.other_label)
     ranked = yield from rank_pool(pool, training, wanted)
@@ -165,7 +178,7 @@ def _by_ranking(
     warnings.extend(ranked.warnings)
     if lost := int((~pool.usable).sum()):
         warnings.append(f"{lost} images are undecided: their vectors are zero or not finite")
-    return codes[pool.positions_by_row], estimated_loss(ranked, discarded)
+    return codes[pool.positions_by_row], losses(pool, ranked, discarded)
 
 
 def _training(labeled: LabeledVectors, warnings: list[str]) -> TrainingSet:

@@ -60,6 +60,20 @@ class Model:
         return kernel(projected, self.landmarks) @ self.weights + self.bias
 
 
+@dataclass(frozen=True)
+class Strongest:
+    """Several rankings in one: an image is worth what the most favorable of them says."""
+
+    models: tuple[Model, ...]
+
+    def score(self, projected: Matrix) -> NDArray[np.float64]:
+        """f64[N] the largest log-odds of f64[N, K] projected vectors."""
+        out = self.models[0].score(projected)
+        for model in self.models[1:]:
+            out = np.maximum(out, model.score(projected))
+        return out
+
+
 def basis_of(projected: Matrix, positives: NDArray[np.bool_], rng: np.random.Generator) -> Basis:
     """Features from labeled vectors f64[L, K]; above 512 of them positives come first, then a uniform draw."""
     rows = np.arange(len(projected))

@@ -77,6 +77,8 @@ class FilterSpec:
         max_loss_share: discard as much as loses at most this share of wanted images, in [0, 1].
         min_proportion: the original's rule and its min_proportion_to_discard, in [0, 1].
         target_labels: labels that are wanted; () means all but other_label.
+        audit: discarded images to draw uniformly for a look, 0 to 10,000.
+        seed: of the audit draw.
     """
 
     pool: PoolSource = field(default_factory=PoolSource)
@@ -85,6 +87,8 @@ class FilterSpec:
     max_loss_share: float | None = None
     min_proportion: float | None = None
     target_labels: tuple[str, ...] = ()
+    audit: int = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,11 @@ class FilterSummary:
         threshold: count above which an image was discarded (the original's rule); -1 when none was reached, and for
             the other rules.
         estimated_loss: share of wanted images expected to be lost; -1 when unknown.
+        loss_bound: share of wanted images lost at most, with 95 % confidence, by the control draws' wanted images
+            alone; -1 when none is known.
+        audit_ids: the uniform draw of discarded images, in the order drawn.
+        audit_bound: when none of the audited images turns out wanted, at most this share of the discarded is, with
+            95 % confidence; 1 without an audit.
     """
 
     labels: tuple[str, ...]
@@ -241,6 +250,9 @@ class FilterSummary:
     undecided: int
     threshold: float
     estimated_loss: float = -1.0
+    loss_bound: float = -1.0
+    audit_ids: tuple[str, ...] = ()
+    audit_bound: float = 1.0
     warnings: tuple[str, ...] = ()
 
 

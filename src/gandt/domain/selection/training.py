@@ -24,6 +24,7 @@ class TrainingSet:
         labels: of each image.
         probabilities: f64[L] in [0, 1], how sure the labels are.
         names: every label that occurs, ascending.
+        arms: how each image was picked, "" when unknown.
     """
 
     ids: tuple[str, ...]
@@ -31,6 +32,7 @@ class TrainingSet:
     labels: tuple[tuple[str, ...], ...]
     probabilities: NDArray[np.float64]
     names: tuple[str, ...]
+    arms: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,4 +90,5 @@ def training_set(labeled: Mapping[str, LabeledImage], ids: Collection[str], vect
         labels=tuple(labeled[image].labels for image in known),
         probabilities=np.array([labeled[image].probability for image in known]),
         names=tuple(sorted({label for image in known for label in labeled[image].labels})),
+        arms=tuple(labeled[image].arm for image in known),
     )

@@ -574,12 +574,20 @@ class FilterSpec(google.protobuf.message.Message):
     MAX_LOSS_SHARE_FIELD_NUMBER: builtins.int
     COMPAT_FIELD_NUMBER: builtins.int
     TARGET_LABELS_FIELD_NUMBER: builtins.int
+    AUDIT_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
     other_label: builtins.str
     """Label that means "none of these"."""
     discard_share: builtins.float
     """Discard exactly this share of the decidable pool, in [0, 1]."""
     max_loss_share: builtins.float
-    """Discard as much as loses at most this share of wanted images, estimated on the labeled ones, in [0, 1]."""
+    """Discard as much as loses at most this share of wanted images, in [0, 1]: bounded with 95 % confidence by the
+    control draws' wanted images where those are enough, else estimated on all labeled ones.
+    """
+    audit: builtins.int
+    """Discarded images to draw uniformly for a look, 0 to 10,000."""
+    seed: builtins.int
+    """Seed of the audit draw."""
     @property
     def pool(self) -> global___Pool:
         """Vectors of pool and labeled images."""
@@ -601,9 +609,11 @@ class FilterSpec(google.protobuf.message.Message):
         max_loss_share: builtins.float = ...,
         compat: global___FilterSpec.Compat | None = ...,
         target_labels: collections.abc.Iterable[builtins.str] | None = ...,
+        audit: builtins.int = ...,
+        seed: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["compat", b"compat", "discard_share", b"discard_share", "max_loss_share", b"max_loss_share", "pool", b"pool", "rule", b"rule"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["compat", b"compat", "discard_share", b"discard_share", "max_loss_share", b"max_loss_share", "other_label", b"other_label", "pool", b"pool", "rule", b"rule", "target_labels", b"target_labels"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["audit", b"audit", "compat", b"compat", "discard_share", b"discard_share", "max_loss_share", b"max_loss_share", "other_label", b"other_label", "pool", b"pool", "rule", b"rule", "seed", b"seed", "target_labels", b"target_labels"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["rule", b"rule"]) -> typing.Literal["discard_share", "max_loss_share", "compat"] | None: ...
 
 global___FilterSpec = FilterSpec
@@ -687,6 +697,9 @@ class FilterSummary(google.protobuf.message.Message):
     THRESHOLD_FIELD_NUMBER: builtins.int
     ESTIMATED_LOSS_FIELD_NUMBER: builtins.int
     WARNINGS_FIELD_NUMBER: builtins.int
+    LOSS_BOUND_FIELD_NUMBER: builtins.int
+    AUDIT_IDS_FIELD_NUMBER: builtins.int
+    AUDIT_BOUND_FIELD_NUMBER: builtins.int
     kept: builtins.int
     """Images kept."""
     discarded: builtins.int
@@ -697,6 +710,12 @@ class FilterSummary(google.protobuf.message.Message):
     """The count above which an image is discarded; -1 when no threshold was reached (compat)."""
     estimated_loss: builtins.float
     """Share of wanted images expected to be lost, estimated on the labeled ones; -1 when unknown."""
+    loss_bound: builtins.float
+    """Share of wanted images lost at most, with 95 % confidence, by the control draws alone; -1 when unknown."""
+    audit_bound: builtins.float
+    """When none of the audited images turns out wanted, at most this share of the discarded is, with 95 % confidence;
+    1 without an audit.
+    """
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Labels of the distance columns, in order."""
@@ -704,6 +723,10 @@ class FilterSummary(google.protobuf.message.Message):
     @property
     def warnings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Warnings in words."""
+
+    @property
+    def audit_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The audit draw of discarded images, in the order drawn."""
 
     def __init__(
         self,
@@ -715,8 +738,11 @@ class FilterSummary(google.protobuf.message.Message):
         threshold: builtins.float = ...,
         estimated_loss: builtins.float = ...,
         warnings: collections.abc.Iterable[builtins.str] | None = ...,
+        loss_bound: builtins.float = ...,
+        audit_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        audit_bound: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["discarded", b"discarded", "estimated_loss", b"estimated_loss", "kept", b"kept", "labels", b"labels", "threshold", b"threshold", "undecided", b"undecided", "warnings", b"warnings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["audit_bound", b"audit_bound", "audit_ids", b"audit_ids", "discarded", b"discarded", "estimated_loss", b"estimated_loss", "kept", b"kept", "labels", b"labels", "loss_bound", b"loss_bound", "threshold", b"threshold", "undecided", b"undecided", "warnings", b"warnings"]) -> None: ...
 
 global___FilterSummary = FilterSummary
 
