@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Accuracy, log loss and Brier score on the planted family, beside crowd-kit.
 
-    OMP_NUM_THREADS=1 python benchmarks/aggregation_accuracy.py [--part choose|report]
+    OMP_NUM_THREADS=1 python benchmarks/aggregation_accuracy.py [--part PART]
 
 Ties share their credit; probabilities are kept above 1e-6 in the log loss. "below" is the worst difference in accuracy
 to the best single peer (best on the mean) on one setting.
@@ -15,21 +15,21 @@ from pathlib import Path
 
 import numpy as np
 from _peers import available, result, run
-from aggregation_family import Crowd, family, plant
+from aggregation_family import PARTS, Crowd, family, plant
 from numpy.typing import NDArray
 
 from gandt.domain.aggregation.methods import METHODS, choose
 from gandt.domain.aggregation.model import FitOptions
 from gandt.domain.aggregation.votes import NO_GOLD, Votes
 
-OURS = ("majority", "wawa", "one-coin", "dawid-skene", "hierarchical", "blend", "auto")
+OURS = ("majority", "wawa", "one-coin", "dawid-skene", "mace", "hierarchical", "subtypes", "blend", "auto")
 PEERS = ("MajorityVote", "Wawa", "ZeroBasedSkill", "OneCoinDawidSkene", "DawidSkene")
 
 
 def main() -> None:
     """Prints a line a method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("choose", "report"), default="report")
+    parser.add_argument("--part", choices=PARTS, default="report")
     args = parser.parse_args()
     crowds = [plant(setting) for setting in family(args.part)]
     scores = {name: np.array([scored(fitted(crowd, name), crowd.truth) for crowd in crowds]) for name in OURS}

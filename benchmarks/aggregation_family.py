@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Crowds whose truth is known: the family of settings that the aggregation benchmarks share.
 
-A setting is drawn from its number, so the family is the same on every machine. The first 48 numbers chose between
-methods ("choose"), the other 48 are reported ("report"). Settings vary in classes (2 to 20), answers an image (2 to
-10), size, share of spammers and adversaries, bias, images that mislead everybody alike, and the way pages are handed
-out.
+A setting is drawn from its number, so the family is the same on every machine. The first 96 numbers chose between
+methods and their constants ("choose", "second"), the next 48 are reported ("report"). Settings vary in classes (2 to
+20), answers an image (2 to 10), size, share of spammers and adversaries, bias, images that mislead everybody alike, and
+the way pages are handed out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 CLASSES = (2, 2, 3, 4, 5, 8, 12, 20)
 EACH = (2, 3, 5, 5, 7, 10)
 IMAGES = (200, 500, 1000, 3000)
-HALF = 48
+PARTS = ("choose", "second", "report")
+EACH_PART = 48
 PAGE = 20
 
 
@@ -63,9 +64,9 @@ class Crowd:
 
 
 def family(part: str = "report") -> list[Setting]:
-    """The settings of a part, `choose` or `report`."""
-    start = {"choose": 0, "report": HALF}[part]
-    return [_setting(number) for number in range(start, start + HALF)]
+    """The settings of a part, one of `PARTS`."""
+    start = PARTS.index(part) * EACH_PART
+    return [_setting(number) for number in range(start, start + EACH_PART)]
 
 
 def _setting(number: int) -> Setting:

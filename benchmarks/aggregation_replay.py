@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Answers that dynamic overlap saves: planted answers replayed in random order, as the plan asks for them.
 
-    OMP_NUM_THREADS=1 python benchmarks/aggregation_replay.py [--part choose|report] [--orders 50] [--settings 16]
+    OMP_NUM_THREADS=1 python benchmarks/aggregation_replay.py [--part PART] [--orders 50] [--settings 16]
 
 Images hold ten answers, or ten on average. Fixed overlap gives each image its first 1 to 10; dynamic overlap gives each
 the floor, then one more to the images that `plan_answers` names, until it names none, with a rising target. Both are
@@ -15,7 +15,7 @@ import argparse
 from dataclasses import dataclass, replace
 
 import numpy as np
-from aggregation_family import Crowd, family, plant
+from aggregation_family import PARTS, Crowd, family, plant
 from numpy.typing import NDArray
 
 from gandt.domain.aggregation.aggregate import Aggregation, aggregate
@@ -42,7 +42,7 @@ class Curve:
 def main() -> None:
     """Prints a line a setting, then the geometric mean and the worst."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("choose", "report"), default="report")
+    parser.add_argument("--part", choices=PARTS, default="report")
     parser.add_argument("--orders", type=int, default=50)
     parser.add_argument("--settings", type=int, default=16)
     parser.add_argument("--floor", type=int, default=PlanSpec().min_answers)

@@ -16,7 +16,18 @@ from gandt.domain.aggregation.records import AggregateSpec
 from gandt.domain.errors import WrongState
 from tests.unit.aggregation.builders import Row, items, run, table
 
-METHODS = ["majority", "agreement", "wawa", "one-coin", "dawid-skene", "hierarchical", "blend"]
+METHODS = [
+    "majority",
+    "agreement",
+    "wawa",
+    "one-coin",
+    "dawid-skene",
+    "hierarchical",
+    "blend",
+    "mace",
+    "subtypes",
+    "committee",
+]
 
 rows_of = st.lists(
     st.tuples(

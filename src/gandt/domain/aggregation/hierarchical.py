@@ -62,7 +62,7 @@ def fit_hierarchical(votes: Votes, options: FitOptions) -> Fit:
 
     posterior, iterations, converged = settle(step, start, options)
     estimate = estimated(sums, sums.over_items(posterior))
-    return Fit(posterior, estimate.accuracy, _confusion(estimate, sums, votes), iterations, converged)
+    return Fit(posterior, estimate.accuracy, confusion_of(estimate, sums, votes), iterations, converged)
 
 
 def estimated(codes: Codes, counts: NDArray[np.float64]) -> Estimate:
@@ -78,16 +78,21 @@ def estimated(codes: Codes, counts: NDArray[np.float64]) -> Estimate:
 
 def log_errors(estimate: Estimate, codes: Codes) -> NDArray[np.float64]:
     """f64[C, K]: log probability that the worker of a code gives its class to an image of each class."""
-    accuracy = estimate.accuracy[codes.worker][:, None]
-    prior = (1 - accuracy) * estimate.shape[codes.label]
-    rows = np.arange(len(codes.label))
-    prior[rows, codes.label] = accuracy[:, 0]
-    errors = (estimate.counts + STRENGTH * prior) / (estimate.given[codes.worker] + STRENGTH)
+    errors = estimate.counts + STRENGTH * prior_errors(estimate, codes)
+    errors /= (estimate.given + STRENGTH)[codes.worker]
     result: NDArray[np.float64] = np.log(np.maximum(errors, SMALLEST))
     return result
 
 
-def _confusion(estimate: Estimate, sums: CodeSums, votes: Votes) -> NDArray[np.float64] | None:
+def prior_errors(estimate: Estimate, codes: Codes) -> NDArray[np.float64]:
+    """f64[C, K]: the same by the prior alone."""
+    accuracy = estimate.accuracy[codes.worker]
+    prior: NDArray[np.float64] = (1 - accuracy)[:, None] * estimate.shape[codes.label]
+    prior[np.arange(len(codes.label)), codes.label] = accuracy
+    return prior
+
+
+def confusion_of(estimate: Estimate, sums: CodeSums, votes: Votes) -> NDArray[np.float64] | None:
     """f64[W, K true, K given], with the prior where a worker never gave a class."""
     if votes.workers * votes.classes**2 > MAX_CONFUSION_CELLS:
         return None

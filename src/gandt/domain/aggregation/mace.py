@@ -63,9 +63,7 @@ class _Habits:
         """f64[C]: what a vote adds to the log score of its class over the others; never negative."""
         worker, label = self._sums.worker, self._sums.label
         care = self.care[worker]
-        result: NDArray[np.float64] = np.log1p(
-            care / np.maximum((1 - care) * self.habit[worker, label], SMALLEST)
-        )
+        result: NDArray[np.float64] = np.log1p(care / np.maximum((1 - care) * self.habit[worker, label], SMALLEST))
         return result
 
 

@@ -9,23 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from gandt.domain.aggregation.blend import fit_blend, typical_votes
+from gandt.domain.aggregation.committee import fit_committee
 from gandt.domain.aggregation.dawid_skene import fit_dawid_skene
 from gandt.domain.aggregation.hierarchical import fit_hierarchical
+from gandt.domain.aggregation.mace import fit_mace
 from gandt.domain.aggregation.majority import fit_majority
 from gandt.domain.aggregation.model import SingleMethod
 from gandt.domain.aggregation.one_coin import fit_one_coin
 from gandt.domain.aggregation.records import AUTO, MethodInfo
+from gandt.domain.aggregation.subtypes import fit_subtypes
 from gandt.domain.aggregation.two_coin import fit_two_coin
 from gandt.domain.aggregation.votes import NO_GOLD, SetVotes, Votes
 from gandt.domain.aggregation.wawa import fit_wawa
 from gandt.domain.errors import InvalidInput
 
-FEW_VOTES_A_CLASS = 5.0  # of a typical worker, below which confusions cannot be told apart
-# With fewer votes than these a typical worker has seen a few pages, each with its own mixture of classes, and an image
-# few workers. A confusion matrix then takes the mixture for a worker's habit (a demo's labels fell from 98 % right to
-# 87 %); one number a worker does not.
-FEW_VOTES = 60.0
-FEW_VOTES_AN_IMAGE = 5.0
+# Votes times classes above which `auto` takes `blend`: two models instead of four, and it goes on from a state.
+MOST_WORK = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,9 @@ class Method:
         """Whether a fit may go on from an earlier one.
 
         Free confusion matrices settle elsewhere then: after three batches of 1 % Dawid-Skene had 5 % of posteriors more
-        than 1e-2 away. Shares of votes have nothing to resume.
+        than 1e-2 away, and kinds of images 2 %. Shares of votes have nothing to resume.
         """
-        return not self.by_share and self.fit is not fit_dawid_skene
+        return self.fit in (None, fit_one_coin, fit_hierarchical, fit_blend)
 
 
 def _method(
@@ -87,6 +86,13 @@ METHODS: dict[str, Method] = {
             fit_two_coin,
         ),
         _method(
+            "committee",
+            "One-coin, MACE, hierarchical and subtypes together; for several labels it is two-coin.",
+            "M. Stone 1961",
+            fit_committee,
+            fit_two_coin,
+        ),
+        _method(
             "dawid-skene",
             "A free confusion matrix a worker; needs dozens of answers from each.",
             "A. P. Dawid and A. M. Skene 1979",
@@ -101,6 +107,13 @@ METHODS: dict[str, Method] = {
             fit_two_coin,
         ),
         _method(
+            "mace",
+            "How often a worker looks, and what he answers when he does not; for many classes.",
+            "D. Hovy et al. 2013, with priors pooled over workers",
+            fit_mace,
+            fit_mace,
+        ),
+        _method(
             "majority", "The share of votes; all workers count alike.", "plurality", fit_majority, fit_majority, True
         ),
         _method(
@@ -109,6 +122,13 @@ METHODS: dict[str, Method] = {
             "Y. Zhang et al. 2014",
             fit_one_coin,
             fit_one_coin,
+        ),
+        _method(
+            "subtypes",
+            "Confusion matrices by kinds of images, for images that mislead many; for several labels it is two-coin.",
+            "Y. Li et al. 2019, with priors pooled over workers",
+            fit_subtypes,
+            fit_two_coin,
         ),
         _method(
             "two-coin",
@@ -127,7 +147,7 @@ METHODS: dict[str, Method] = {
     )
 }
 
-AUTO_INFO = MethodInfo(AUTO, "Chooses by number of classes and answers a worker, and says why.", True, "this program")
+AUTO_INFO = MethodInfo(AUTO, "Chooses by kind and number of answers and classes, and says why.", True, "this program")
 
 
 def list_methods() -> list[MethodInfo]:
@@ -170,7 +190,6 @@ def choose(votes: Votes | SetVotes) -> tuple[str, str]:
         return "two-coin", "images carry several labels: each label gets a hit and a correct-rejection rate a worker"
     typical = typical_votes(np.bincount(votes.worker, minlength=votes.workers))
     told = f"{votes.classes} classes with {typical:g} answers from a typical worker"
-    few = max(FEW_VOTES, FEW_VOTES_A_CLASS * votes.classes)
-    if typical < few and sizes[sizes > 0].mean() < FEW_VOTES_AN_IMAGE:
-        return "one-coin", f"{told}: too few for confusion matrices"
-    return "blend", f"{told}: one accuracy and a confusion matrix a worker, weighed by answers"
+    if len(votes.item) * votes.classes > MOST_WORK:
+        return "blend", f"{told}: one accuracy and a confusion matrix a worker, weighed by answers"
+    return "committee", f"{told}: four models of workers, weighed by answers"

@@ -39,21 +39,18 @@ def fit_subtypes(votes: Votes, options: FitOptions) -> Fit:
 
     Args:
         votes: one label each.
-        options: tolerance, iterations; `starts` holds f64[I, K] of each kind, or is empty.
+        options: start, tolerance, iterations.
     Returns:
-        `parts` are the posteriors of each kind, f64[I, K]; accuracy and confusion are those of the classes.
+        Accuracy and confusion are those of the classes.
     Source:
         Y. Li, B. Rubinstein and T. Cohn 2019, "Exploiting Worker Correlation for Label Aggregation" (EBCC), with
         another prior and start.
     """
     start = first_posterior(votes, options)
     if votes.classes < 2 or not len(votes.item):
-        return Fit(start, accuracy=np.full(votes.workers, np.nan), parts=[start] + [start * 0] * (KINDS - 1))
+        return Fit(start, accuracy=np.full(votes.workers, np.nan))
     sums = CodeSums(votes)
-    kinds = _by_agreement(start)
-    for kind, known in enumerate(options.starts):
-        kinds[:, :, kind] = np.where(np.isnan(known), kinds[:, :, kind], known)
-    kinds = _clamp(kinds, votes)
+    kinds = _clamp(_by_agreement(start), votes)
     shape = kinds.shape
 
     def step(flat: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -65,12 +62,9 @@ def fit_subtypes(votes: Votes, options: FitOptions) -> Fit:
         return _clamp(softmax(scores).reshape(shape), votes).reshape(flat.shape)
 
     flat, iterations, converged = settle(step, kinds.reshape(votes.items, -1), options)
-    kinds = flat.reshape(shape)
-    posterior = kinds.sum(axis=2)
+    posterior = flat.reshape(shape).sum(axis=2)
     estimate = estimated(sums, sums.over_items(posterior))
-    confusion = confusion_of(estimate, sums, votes)
-    parts = [kinds[:, :, kind] for kind in range(KINDS)]
-    return Fit(posterior, estimate.accuracy, confusion, iterations, converged, parts=parts)
+    return Fit(posterior, estimate.accuracy, confusion_of(estimate, sums, votes), iterations, converged)
 
 
 def _by_agreement(posterior: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,8 +90,8 @@ def _log_errors(sums: CodeSums, flat: NDArray[np.float64], classes: int) -> NDAr
     """f64[C, K * KINDS]: log probability that the worker of a code gives its class to an image of each kind."""
     counts = sums.over_items(flat)
     estimate = estimated(sums, counts.reshape(len(counts), classes, KINDS).sum(axis=2))
-    prior = np.repeat(prior_errors(estimate, sums), KINDS, axis=1)
-    counts += STRENGTH * prior
-    counts /= (sums.over_items_given(flat) + STRENGTH)[sums.worker]
+    given = sums.over_codes(counts)
+    counts += STRENGTH * np.repeat(prior_errors(estimate, sums), KINDS, axis=1)
+    counts /= (given + STRENGTH)[sums.worker]
     result: NDArray[np.float64] = np.log(np.maximum(counts, SMALLEST))
     return result
