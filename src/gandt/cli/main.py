@@ -56,6 +56,7 @@ VERBS = {
     "filter": "decide which images to leave unlabeled (files)",
     "manifest": "write a Ground Truth input manifest (files)",
     "answers": "read Ground Truth output into a table (files)",
+    "diff": "compare two versions of a labeled dataset (files)",
     "plot": "plot the majority proportions of answers (files)",
     # about gandt itself
     "config": "show each setting and where it comes from",
