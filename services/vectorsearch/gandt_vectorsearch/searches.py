@@ -27,7 +27,7 @@ from gandt.domain.search_records import (
     SearchOptions,
 )
 from gandt.domain.upserts import vector_problems
-from gandt.domain.vectors import VectorSet
+from gandt.domain.vectors import VectorSet, check_ids
 from gandt.ports.clock import NO_DEADLINE, Clock, Deadline
 from gandt.ports.meter import Meter
 from gandt.ports.vector_store import VectorStore
@@ -218,6 +218,7 @@ class Searches:
         return vectors, (frozenset(example.image_id for example in examples),)
 
     def _vectors(self, name: str, ids: Sequence[str]) -> NDArray[np.float32]:
+        check_ids(ids)
         found = self._store.fetch(name, ids)
         if found.missing:
             shown = found.missing[0]

@@ -23,7 +23,7 @@ from gandt.domain.search_records import (
     UpsertAck,
 )
 from gandt.domain.upserts import sort_out
-from gandt.domain.vectors import MAX_DIM, check_id
+from gandt.domain.vectors import MAX_DIM, check_id, check_ids
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt.ports.meter import Meter, Metric
 from gandt.ports.vector_store import VectorStore
@@ -135,7 +135,7 @@ class VectorSearch:
         """Delete by ids or, when those are None, by condition: what matches when it is deleted.
 
         Raises:
-            InvalidInput: neither is given, or the answer would be too large.
+            InvalidInput: neither is given, an id that no item can have, or the answer would be too large.
         """
         if ids is None and condition is None:
             raise InvalidInput(
@@ -146,6 +146,7 @@ class VectorSearch:
             )
         name = self._store.get_collection(name).name  # an alias may be switched meanwhile
         if ids is not None:
+            check_ids(ids)
             return self._delete(name, ids, dry_run)
         with self._writer(name):
             blocks = self._store.scan(name, condition, block_rows=10_000, with_vectors=False).blocks
@@ -165,7 +166,7 @@ class VectorSearch:
         """Items in request order, and the ids that are missing.
 
         Raises:
-            InvalidInput: over 16384 ids, or more vectors than one answer holds.
+            InvalidInput: over 16384 ids, one that no item can have, or more vectors than one answer holds.
         """
         if len(ids) > MAX_RESULTS:
             raise InvalidInput(
@@ -174,6 +175,7 @@ class VectorSearch:
                 reason="TOO_MANY",
                 fix="ask in parts, or scan",
             )
+        check_ids(ids)
         collection = self._store.get_collection(name)
         row = 4 * collection.dim + 70
         self._check_answer(len(ids) * row, f"ask for at most {ANSWER_BYTES // row} ids at once")

@@ -59,6 +59,17 @@ def check_id(image_id: str, field: str = "image_id") -> None:
         raise InvalidInput(f"{field} {image_id[:40]!r} holds a control character", field=field, reason="BAD_IMAGE_ID")
 
 
+def check_ids(image_ids: Sequence[str], field: str = "ids") -> None:
+    """Raise InvalidInput at the first id that no item can have (see `check_id`); names it."""
+    together = "".join(image_ids)
+    lengths = [*map(len, image_ids)]
+    usual = together.isascii() and together.isprintable() and 0 not in lengths
+    if usual and max(lengths, default=0) <= MAX_ID_BYTES:
+        return
+    for image_id in image_ids:
+        check_id(image_id, field)
+
+
 def normalized(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rows scaled to unit length as f32[N, D]; a zero row stays zero."""
     out = np.array(matrix, dtype=np.float32)  # [N, D]

@@ -17,7 +17,7 @@ from gandt.client.vectorsearch import VectorSearchClient
 from gandt.domain.errors import InvalidInput
 from gandt.domain.fields import FieldValue
 from gandt.domain.filters import And, Exists, Filter, Ids, In, Not, Or, Range
-from gandt.domain.search_records import Collection, ItemSet, SearchOptions
+from gandt.domain.search_records import Collection, Example, ItemSet, SearchOptions
 from gandt.domain.vectors import VectorSet
 from gandt.runtime.server import ServerThread
 from gandt.wire import vectorsearch as wire
@@ -141,6 +141,26 @@ def test_ids(channel: Channel) -> None:
     ):
         with pytest.raises(InvalidInput):
             call()
+
+
+@pytest.mark.parametrize(
+    ("image_id", "named"), [("a\nb", "control character"), ("", "1 to 512"), ("日" * 171, "513 bytes")]
+)
+def test_an_id_that_no_item_can_have_is_named_before_the_store_is_asked(
+    client: VectorSearchClient, image_id: str, named: str
+) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: client.fetch("c", ["good", image_id]),
+        lambda: client.delete("c", ["good", image_id]),
+        lambda: client.delete("c", ["good", image_id], dry_run=True),
+        lambda: client.search_ids("c", ["good", image_id]),
+        lambda: client.search_examples("c", [Example("good"), Example(image_id)]),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInput, match=named) as caught:
+            call()
+        assert caught.value.reason == "BAD_IMAGE_ID"
+        assert repr(image_id[:40]) in str(caught.value)
 
 
 def nested(levels: int) -> Filter:
