@@ -9,6 +9,7 @@ from typing import Any
 from gandt.runtime.work_pool import WorkPool
 from gandt.wire import jobcontroller as wire
 from gandt.wire import jobcontroller_campaigns as campaigns_wire
+from gandt.wire import jobcontroller_proofs as proofs_wire
 from gandt.wire.jobcontroller import pb
 from gandt_jobcontroller.service.controller import JobController
 
@@ -52,6 +53,8 @@ class JobControllerServicer(wire.Servicer):
             imported=done.imported,
             unchanged=done.unchanged,
             rejected=map(wire.rejected_label_message, done.rejected),
+            replaced=done.replaced,
+            examples=map(wire.replaced_label_message, done.examples),
         )
 
     async def ListLabels(self, request: pb.ListLabelsRequest, context: Any) -> pb.ListLabelsResponse:
@@ -85,8 +88,9 @@ class JobControllerServicer(wire.Servicer):
         return pb.CreateCampaignResponse(campaign=campaigns_wire.campaign_message(made))
 
     async def GetCampaign(self, request: pb.GetCampaignRequest, context: Any) -> pb.GetCampaignResponse:
-        found = await self._pool.call(context, self._service.campaigns.get, request.campaign_id)
-        return pb.GetCampaignResponse(campaign=campaigns_wire.campaign_message(found))
+        found, proof = await self._pool.call(context, self._service.campaigns.get_with_proof, request.campaign_id)
+        proven = None if proof is None else proofs_wire.proof_message(proof)
+        return pb.GetCampaignResponse(campaign=campaigns_wire.campaign_message(found), proof=proven)
 
     async def ListCampaigns(self, request: pb.ListCampaignsRequest, context: Any) -> pb.ListCampaignsResponse:
         found, token = await self._pool.call(
@@ -150,8 +154,8 @@ class JobControllerServicer(wire.Servicer):
         return pb.ListRoundsResponse(rounds=map(campaigns_wire.round_message, found), next_page_token=token)
 
     async def QuoteRound(self, request: pb.QuoteRoundRequest, context: Any) -> pb.QuoteRoundResponse:
-        quote, money = await self._pool.call(context, self._service.rounds.quote, request.round_id)
-        return campaigns_wire.quote_message(quote, money)
+        quote, money, coming = await self._pool.call(context, self._service.rounds.quote, request.round_id)
+        return campaigns_wire.quote_message(quote, money, coming)
 
     async def CollectRound(self, request: pb.CollectRoundRequest, context: Any) -> pb.CollectRoundResponse:
         done = await self._pool.call(context, self._service.rounds.collect, request.round_id)

@@ -15,6 +15,7 @@ from sqlalchemy import func, select, update
 from gandt.adapters.sql_jobs_answers import AnswerRows
 from gandt.adapters.sql_jobs_campaigns import CampaignRows
 from gandt.adapters.sql_jobs_catalog import CatalogRows
+from gandt.adapters.sql_jobs_draws import DrawRows
 from gandt.adapters.sql_jobs_engine import to_micros
 from gandt.adapters.sql_jobs_labeling import LabelingRows
 from gandt.adapters.sql_jobs_labels import LabelRows
@@ -27,7 +28,7 @@ from gandt.domain.errors import NotFound
 LISTED_REJECTS = 100
 
 
-class SqlJobs(CatalogRows, CampaignRows, RoundRows, LabelingRows, AnswerRows, LabelRows):
+class SqlJobs(CatalogRows, CampaignRows, RoundRows, DrawRows, LabelingRows, AnswerRows, LabelRows):
     """A `gandt.ports.job_store.JobStore` on SQLAlchemy Core.
 
     Args:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
 from gandt.adapters.sql_jobs_engine import SqlStore
-from gandt.adapters.sql_jobs_schema import facts, files, folders, images, known_labels, near_groups, vectors
+from gandt.adapters.sql_jobs_schema import facts, files, folders, images, known_labels, near_groups, rounds, vectors
 from gandt.domain.catalog import CatalogFile, CatalogImage, KnownLabel, LabelKind
 from gandt.domain.images import ImageRef
 
@@ -133,11 +133,15 @@ class CatalogRows(SqlStore):
             return [ImageRef(row.image_id, row.uri or "") for row in connection.execute(query)]
 
     def mark_embedded(self, collection: str, image_ids: Sequence[str]) -> None:
-        """Record that the vectors of these images are stored in a collection."""
+        """Record that the vectors of these images are stored in a collection, and when an image first had one."""
         rows = [{"collection": collection, "image_id": image_id} for image_id in image_ids]
         if rows:
             with self.write() as connection:
                 connection.execute(self.insert(vectors).on_conflict_do_nothing(), rows)
+                before = connection.scalar(select(func.count()).select_from(rounds)) or 0
+                for chunk in _chunks(image_ids):
+                    new = images.c.image_id.in_(chunk) & images.c.arrived.is_(None)
+                    connection.execute(update(images).where(new).values(arrived=before))
 
     def unmark_embedded(self, collection: str) -> None:
         """Forget which vectors a collection has (it was deleted elsewhere)."""

@@ -14,9 +14,12 @@ from gandt.adapters.sql_jobs_campaigns import SETTLE, campaign_row, touch
 from gandt.adapters.sql_jobs_engine import SqlStore, moment, to_micros
 from gandt.adapters.sql_jobs_schema import answers, jobs, labels, ledger, picks, rounds
 from gandt.domain.errors import Conflict, NotFound, WrongState
-from gandt.domain.labeling.rounds import PageGroup, Pick, Round, RoundState
+from gandt.domain.labeling.rounds import Draw, PageGroup, Pick, Round, RoundState
 
-_PICK_COLUMNS = ("image_id", "rank", "score", "reason", "arm", "inclusion_probability", "pool_size")
+_PICK_COLUMNS = (
+    *("image_id", "rank", "score", "reason", "arm", "inclusion_probability", "pool_size"),
+    *("part", "stratum"),
+)
 
 
 class RoundRows(SqlStore):
@@ -49,20 +52,38 @@ class RoundRows(SqlStore):
                     pending=_groups_to_json(new.pending),
                     created_at=to_micros(new.created_at),
                     version=1,
+                    ordinal=select(func.count()).select_from(rounds).scalar_subquery(),
+                    planned=new.planned,
+                    draws=_draws_to_json(new.draws),
                 )
             )
-            rows = [
-                {
-                    "round_id": new.round_id,
-                    "campaign_id": new.campaign_id,
-                    **{name: getattr(pick, name) for name in _PICK_COLUMNS},
-                }
-                for pick in picked
-            ]
-            if rows:
-                connection.execute(picks.insert(), rows)
+            _insert_picks(connection, new, picked)
             touch(connection, new.campaign_id, new.created_at)
             return _round(connection, _round_row(connection, new.round_id), with_picks=True)
+
+    def add_picks(
+        self, round_id: str, picked: Sequence[Pick], change: Callable[[Round], Round], now: datetime
+    ) -> Round:
+        """Add a part's picks to an open round and change the round, in one transaction.
+
+        Raises:
+            WrongState: the round is final.
+        """
+        with self.write() as connection:
+            before = _round(connection, _round_row(connection, round_id, lock=self.locks_rows))
+            if before.state.is_final:
+                raise WrongState(
+                    f"round {before.number} is {before.state}, so nothing can be added to it",
+                    kind="round",
+                    id=round_id,
+                    state=before.state.value,
+                    reason="ROUND_OVER",
+                    fix="select the next round",
+                )
+            _insert_picks(connection, before, picked)
+            save_round(connection, before, change(before), now)
+            touch(connection, before.campaign_id, now)
+            return _round(connection, _round_row(connection, round_id), with_picks=True)
 
     def round_of_request(self, request_id: str) -> Round | None:
         """The round that a request made, with its picks."""
@@ -110,7 +131,8 @@ class RoundRows(SqlStore):
 
 def save_round(connection: Connection, before: Round, after: Round, now: datetime) -> None:
     """Write what changed of a round, inside a transaction that has read it."""
-    if (before.state, before.pending, before.warnings) == (after.state, after.pending, after.warnings):
+    kept = ("state", "pending", "warnings", "planned", "draws")
+    if all(getattr(before, name) == getattr(after, name) for name in kept):
         return
     connection.execute(
         update(rounds)
@@ -119,6 +141,8 @@ def save_round(connection: Connection, before: Round, after: Round, now: datetim
             state=after.state.value,
             pending=_groups_to_json(after.pending),
             warnings=json.dumps(after.warnings, ensure_ascii=False),
+            planned=after.planned,
+            draws=_draws_to_json(after.draws),
             version=rounds.c.version + 1,
         )
     )
@@ -207,6 +231,8 @@ def _round(connection: Connection, row: Row[Any], with_picks: bool = False) -> R
         warnings=tuple(json.loads(row.warnings)),
         pending=tuple(PageGroup(tuple(ids), workers) for ids, workers in json.loads(row.pending)),
         picks=_picks(connection, row.round_id) if with_picks else (),
+        planned=row.planned,
+        draws=_draws_of_json(row.draws),
         version=row.version,
     )
 
@@ -214,6 +240,24 @@ def _round(connection: Connection, row: Row[Any], with_picks: bool = False) -> R
 def _picks(connection: Connection, round_id: str) -> tuple[Pick, ...]:
     query = select(picks).where(picks.c.round_id == round_id).order_by(picks.c.rank, picks.c.image_id)
     return tuple(Pick(**{name: getattr(row, name) for name in _PICK_COLUMNS}) for row in connection.execute(query))
+
+
+def _insert_picks(connection: Connection, owner: Round, picked: Sequence[Pick]) -> None:
+    known = {"round_id": owner.round_id, "campaign_id": owner.campaign_id}
+    rows = [{**known, **{name: getattr(pick, name) for name in _PICK_COLUMNS}} for pick in picked]
+    if rows:
+        connection.execute(picks.insert(), rows)
+
+
+def _draws_to_json(draws: Sequence[Draw]) -> str:
+    return json.dumps([[draw.part, draw.found_before, draw.pools] for draw in draws])
+
+
+def _draws_of_json(text: str) -> tuple[Draw, ...]:
+    return tuple(
+        Draw(part, found_before, tuple((stratum, size) for stratum, size in pools))
+        for part, found_before, pools in json.loads(text)
+    )
 
 
 def _groups_to_json(groups: Sequence[PageGroup]) -> str:

@@ -44,6 +44,7 @@ images = Table(
     _text("format"),
     _count("size"),
     _text("thumbnail_uri"),
+    Column("arrived", BigInteger, nullable=True),  # rounds that there were when it first got a vector
 )
 files = Table(
     "files",
@@ -106,6 +107,9 @@ rounds = Table(
     _text("pending", "[]"),
     _count("created_at"),
     _count("version"),
+    _count("ordinal"),  # rounds of all campaigns that were there before it
+    _count("planned"),
+    _text("draws", "[]"),
     UniqueConstraint("campaign_id", "number"),
 )
 picks = Table(
@@ -120,6 +124,8 @@ picks = Table(
     _text("arm"),
     _real("inclusion_probability"),
     _count("pool_size"),
+    Column("part", BigInteger, nullable=False, server_default="1"),
+    Column("stratum", BigInteger, nullable=False, server_default="1"),
     Index("ix_picks_campaign_image", "campaign_id", "image_id"),
 )
 jobs = Table(

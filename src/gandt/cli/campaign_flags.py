@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gandt.domain.labeling.campaigns import CampaignSpec
 
 DEFAULT_OTHER = "Other"
+DEFAULT_PROOF = 0.8
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-labels", type=int, metavar="N", help="most images labeled")
     group.add_argument("--max-rounds", type=int, metavar="N", help="most rounds")
     group.add_argument("--round-size", type=int, metavar="N", help="images a round")
+    group.add_argument("--part-size", type=int, metavar="N", help="images selected at a time, from the answers so far")
+    group.add_argument(
+        "--min-yield", type=float, metavar="SHARE", help="wanted share of a round's picks below which it is poor"
+    )
+    group.add_argument(
+        "--prove",
+        type=float,
+        nargs="?",
+        const=DEFAULT_PROOF,
+        metavar="RECALL",
+        help=f"go on until so much is proven found (without a figure: {DEFAULT_PROOF})",
+    )
+    group.add_argument("--confidence", type=float, metavar="SHARE", help="of the proven bound (default: 0.9)")
     group.add_argument("--workers-per-image", type=int, metavar="N", help="workers an image at first")
     group.add_argument("--max-workers-per-image", type=int, metavar="N", help="most workers an image, with repeats")
     group.add_argument("--strategy", metavar="NAME", help="how images are selected (default: auto)")
@@ -86,7 +100,17 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
     def number(flag: str, key: str) -> int:
         return int(str(value(flag, key)))
 
+    def share(flag: str, key: str) -> float:
+        return float(str(value(flag, key)))
+
     classes = classes_of(args, ctx)
+    if number("round_size", "round_size") < 1:
+        raise InvalidInput(
+            f"--round-size is {number('round_size', 'round_size')}, a round has at least one image",
+            field="round_size",
+            reason="OUT_OF_RANGE",
+            fix="give the images of a round, or leave it out for the default",
+        )
     if getattr(args, "max_workers_per_image", None) is not None and (
         args.max_workers_per_image < number("workers_per_image", "workers_per_image")
     ):
@@ -129,10 +153,13 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
                 max_rounds=number("max_rounds", "max_rounds"),
                 max_labels=number("max_labels", "max_labels"),
                 max_answers=number("max_answers", "max_answers"),
-                min_yield=settings["min_yield"] if targets else 0.0,
+                min_yield=share("min_yield", "min_yield") if targets else 0.0,
+                prove_recall=share("prove", "prove_recall"),
+                confidence=share("confidence", "confidence"),
             ),
             seed=ctx.seed,
             workteam_arn=settings["workteam_arn"],
+            part_size=number("part_size", "part_size"),
         )
     )
     check_budget(spec)

@@ -53,6 +53,10 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
         "max_rounds": spec.stop.max_rounds,
         "max_labels": spec.stop.max_labels,
         "max_answers": spec.stop.max_answers,
+        **({"prove_recall": spec.stop.prove_recall} if spec.stop.prove_recall else {}),
+        **({"min_yield": args.min_yield} if args.min_yield is not None else {}),
+        **({"confidence": args.confidence} if args.confidence is not None else {}),
+        **({"part_size": spec.part_size} if spec.part_size else {}),
         "seed": ctx.seed,
     }
     if not args.dry_run:

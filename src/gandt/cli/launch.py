@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, ctx: Context) -> int:
     ctx.require_project()
     client = ctx.connect("jobcontroller")
-    quote, _ = client.quote_round(args.round)
+    quote, _, _ = client.quote_round(args.round)
     if args.dry_run:
         ctx.out.summary({"dry_run": True, "max_cost_usd": quote.max_cost / 1e6}, f"would reserve {usd(quote.max_cost)}")
         return exit_codes.DONE

@@ -41,9 +41,14 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     for job in running:
         where = f"; label at {job.work_url}" if job.work_url else ""
         ctx.out.note(f"{job.job_name} is {job.state}: {job.pages_labeled} of {job.pages} pages{where}")
-    ctx.out.summary(
-        values_of(campaign) | {"rounds": len(rounds), "open_jobs": [j.job_name for j in running]}, line_of(campaign)
-    )
+    proof = client.get_proof(campaign.campaign_id)
+    values = values_of(campaign) | {"rounds": len(rounds), "open_jobs": [j.job_name for j in running]}
+    values["proof"] = None if proof is None else proof.to_json()
+    line = line_of(campaign)
+    # A campaign that has ended has said it in its message.
+    if proof is not None and rounds and proof.sentence not in campaign.message:
+        line = f"{line}\n{proof.sentence}; phase: {proof.phase}"
+    ctx.out.summary(values, line)
     return exit_codes.DONE
 
 

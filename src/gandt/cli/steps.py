@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
+from gandt.domain.datasets import join_labels
 from gandt.domain.errors import GandtError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -162,6 +163,10 @@ def import_labels(
         f"{report.imported:,} {kind} labels imported, {report.unchanged:,} known, "
         f"{len(report.rejected) + len(foreign):,} refused"
     )
+    if report.replaced:
+        ctx.out.warn(f"{report.replaced:,} images had another {kind} label, which is replaced")
+        for one in report.examples:
+            ctx.out.warn(f"image {one.image!r} was {join_labels(one.old)}, now is {join_labels(one.new)}")
     if not rows:
         raise GandtError(f"{path} holds no labels", reason="NOTHING_TO_DO")
     return exit_codes.PARTIAL if report.rejected or foreign else exit_codes.DONE

@@ -14,17 +14,22 @@ from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, StopRule
 from gandt.domain.labeling.jobs import JobReport
 from gandt.domain.labeling.money import Quote
 from gandt.domain.labeling.outcomes import (
+    SHOWN_REPLACED,
     Aggregated,
     Exported,
     GivenLabel,
     Imported,
     ImportReport,
     RefusedLabel,
+    ReplacedLabel,
     RoundCollected,
 )
 from gandt.domain.labeling.rounds import Round
+from gandt.domain.selection.forecast import Forecast
+from gandt.domain.selection.proof import Proof
 from gandt.wire import jobcontroller as wire
 from gandt.wire import jobcontroller_campaigns as campaigns_wire
+from gandt.wire import jobcontroller_proofs as proofs_wire
 from gandt.wire.jobcontroller import pb
 
 ROWS_A_CALL = 10_000  # of labels and answers; far below the 32 MiB of a call
@@ -104,6 +109,11 @@ class JobControllerClient:
         request = pb.GetCampaignRequest(campaign_id=campaign_id)
         return campaigns_wire.campaign(self._stub.GetCampaign(request).campaign)
 
+    def get_proof(self, campaign_id: str = "") -> Proof | None:
+        """What a campaign's control draws prove so far; None without target labels. Raises NotFound."""
+        answer = self._stub.GetCampaign(pb.GetCampaignRequest(campaign_id=campaign_id))
+        return proofs_wire.proof(answer.proof) if answer.HasField("proof") else None
+
     def list_campaigns(self) -> Iterator[Campaign]:
         """All campaigns, newest first."""
         for page in _pages(self._stub.ListCampaigns, pb.ListCampaignsRequest()):
@@ -158,8 +168,8 @@ class JobControllerClient:
         for page in _pages(self._stub.ListRounds, pb.ListRoundsRequest(campaign_id=campaign_id)):
             yield from map(campaigns_wire.round_of, page.rounds)
 
-    def quote_round(self, round_id: str = "") -> tuple[Quote, int]:
-        """What a round will take, and what is left in the budget in millionths of a US dollar."""
+    def quote_round(self, round_id: str = "") -> tuple[Quote, int, Forecast | None]:
+        """What a round will take, what is left in millionths of a US dollar, and what the campaign will still take."""
         return campaigns_wire.quote(self._stub.QuoteRound(pb.QuoteRoundRequest(round_id=round_id)))
 
     def collect_round(self, round_id: str = "") -> RoundCollected:
@@ -265,6 +275,8 @@ def _imported(rows: Iterable[Any], send: Callable[[Sequence[Any]], Any]) -> Impo
     rest = iter(rows)
     imported = unchanged = start = 0
     rejected: list[RefusedLabel] = []
+    replaced = 0
+    examples: tuple[ReplacedLabel, ...] = ()
     while part := list(islice(rest, ROWS_A_CALL)):
         answer = send(part)
         imported += answer.imported
@@ -272,4 +284,6 @@ def _imported(rows: Iterable[Any], send: Callable[[Sequence[Any]], Any]) -> Impo
         found = map(wire.rejected_label, answer.rejected)
         rejected += [RefusedLabel(start + item.index, item.image, item.error) for item in found]
         start += len(part)
-    return Imported(imported, unchanged, tuple(rejected))
+        replaced += getattr(answer, "replaced", 0)  # labels may be replaced, answers may not
+        examples = (*examples, *map(wire.replaced_label, getattr(answer, "examples", ())))
+    return Imported(imported, unchanged, tuple(rejected), replaced, examples[:SHOWN_REPLACED])

@@ -17,6 +17,7 @@ from gandt.domain.labeling.jobs import JobState, LabelingJob
 from gandt.domain.labeling.rounds import PageGroup, Pick, Round
 from gandt.ports.answer_store import AnswerStore
 from gandt.ports.catalog_store import CatalogStore
+from gandt.ports.draw_store import DrawStore
 
 
 class CampaignStore(Protocol):
@@ -70,6 +71,16 @@ class CampaignStore(Protocol):
         Raises:
             Conflict: the campaign has a round of that number already.
             WrongState: the campaign's newest round is not final, so the next cannot begin.
+        """
+        ...
+
+    def add_picks(
+        self, round_id: str, picked: Sequence[Pick], change: Callable[[Round], Round], now: datetime
+    ) -> Round:
+        """Add a part's picks to an open round and change the round, in one transaction.
+
+        Raises:
+            WrongState: the round is final.
         """
         ...
 
@@ -235,7 +246,7 @@ class EmbeddingStore(Protocol):
         ...
 
 
-class JobStore(CatalogStore, CampaignStore, LabelingStore, AnswerStore, EmbeddingStore, Protocol):
+class JobStore(CatalogStore, CampaignStore, DrawStore, LabelingStore, AnswerStore, EmbeddingStore, Protocol):
     """All that the job controller remembers."""
 
     def close(self) -> None:

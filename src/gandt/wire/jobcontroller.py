@@ -25,7 +25,14 @@ from gandt.domain.catalog import (
 )
 from gandt.domain.datasets import Answer, AnswerState
 from gandt.domain.errors import GandtError, InvalidInput
-from gandt.domain.labeling.outcomes import GivenLabel, ImportReport, ImportSummary, RefusedFile, RefusedLabel
+from gandt.domain.labeling.outcomes import (
+    GivenLabel,
+    ImportReport,
+    ImportSummary,
+    RefusedFile,
+    RefusedLabel,
+    ReplacedLabel,
+)
 from gandt.wire.types import item_error, item_error_message, progress, progress_message
 
 __all__ = ["SERVICE_NAME", "Servicer", "Stub", "add_servicer", "pb"]
@@ -150,6 +157,16 @@ def rejected_label_message(refused: RefusedLabel) -> pb.RejectedLabel:
 def rejected_label(message: pb.RejectedLabel) -> RefusedLabel:
     """The inverse of `rejected_label_message`."""
     return RefusedLabel(message.index, message.image, item_error(message.error))
+
+
+def replaced_label_message(replaced: ReplacedLabel) -> pb.ReplacedLabel:
+    """A label that took the place of another one."""
+    return pb.ReplacedLabel(image=replaced.image, old_labels=replaced.old, new_labels=replaced.new)
+
+
+def replaced_label(message: pb.ReplacedLabel) -> ReplacedLabel:
+    """The inverse of `replaced_label_message`."""
+    return ReplacedLabel(message.image, tuple(message.old_labels), tuple(message.new_labels))
 
 
 def label_message(label: StoredLabel) -> pb.Label:

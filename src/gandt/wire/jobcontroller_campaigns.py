@@ -10,7 +10,9 @@ from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignStat
 from gandt.domain.labeling.jobs import JobReport, JobState, LabelingJob
 from gandt.domain.labeling.money import Money, Quote
 from gandt.domain.labeling.outcomes import Aggregated, RoundCollected
-from gandt.domain.labeling.rounds import Pick, Round, RoundState
+from gandt.domain.labeling.rounds import Draw, Pick, Round, RoundState
+from gandt.domain.selection.forecast import Forecast
+from gandt.wire import jobcontroller_proofs as proofs
 from gandt.wire.jobcontroller import moment, quarantined, quarantined_message, timestamp
 
 CONTROL_FRACTION = 0.1  # of a round when the spec does not say
@@ -62,9 +64,10 @@ _SPEC_SCALARS = (
     "workteam_arn",
     "task_time_limit_seconds",
     "task_availability_seconds",
+    "part_size",
 )
 _SPEC_LISTS = ("classes", "target_labels", "positive_example_uris", "negative_example_uris")
-_STOP = ("max_rounds", "max_labels", "max_answers", "min_yield", "poor_rounds")
+_STOP = ("max_rounds", "max_labels", "max_answers", "min_yield", "poor_rounds", "prove_recall", "confidence")
 
 
 def stop_rule(message: pb.StopRule) -> StopRule:
@@ -155,6 +158,8 @@ def round_message(record: Round) -> pb.Round:
         control_targets=record.control_targets,
         control_images=record.control_images,
         warnings=record.warnings,
+        planned_images=record.planned,
+        draws=[pb.Draw(part=d.part, found_before=d.found_before, pool_sizes=dict(d.pools)) for d in record.draws],
     )
 
 
@@ -176,6 +181,8 @@ def round_of(message: pb.Round) -> Round:
         control_targets=message.control_targets,
         warnings=tuple(message.warnings),
         picks=tuple(_pick(pick) for pick in message.picks),
+        planned=message.planned_images,
+        draws=tuple(Draw(d.part, d.found_before, tuple(sorted(d.pool_sizes.items()))) for d in message.draws),
     )
 
 
@@ -189,6 +196,8 @@ def _pick_message(record: Pick) -> pb.Pick:
         inclusion_probability=record.inclusion_probability,
         pool_size=record.pool_size,
         uris=record.uris,
+        part=record.part,
+        stratum=record.stratum,
     )
 
 
@@ -202,11 +211,13 @@ def _pick(message: pb.Pick) -> Pick:
         inclusion_probability=message.inclusion_probability,
         pool_size=message.pool_size,
         uris=tuple(message.uris),
+        part=message.part,
+        stratum=message.stratum,
     )
 
 
-def quote_message(record: Quote, money: Money) -> pb.QuoteRoundResponse:
-    """What a round will cost, beside what is left."""
+def quote_message(record: Quote, money: Money, coming: Forecast | None) -> pb.QuoteRoundResponse:
+    """What a round will cost, beside what is left and what is still to come."""
     return pb.QuoteRoundResponse(
         images=record.images,
         pages=record.pages,
@@ -218,11 +229,12 @@ def quote_message(record: Quote, money: Money) -> pb.QuoteRoundResponse:
         max_cost_usd_micros=record.max_cost,
         available_usd_micros=money.available,
         within_budget=record.max_cost <= money.available,
+        forecast=None if coming is None else proofs.forecast_message(coming),
     )
 
 
-def quote(message: pb.QuoteRoundResponse) -> tuple[Quote, int]:
-    """The quote, and what is left in the budget in millionths of a US dollar."""
+def quote(message: pb.QuoteRoundResponse) -> tuple[Quote, int, Forecast | None]:
+    """The quote, what is left in the budget in millionths of a US dollar, and what is still to come."""
     record = Quote(
         images=message.images,
         pages=message.pages,
@@ -233,7 +245,8 @@ def quote(message: pb.QuoteRoundResponse) -> tuple[Quote, int]:
         expected_cost=message.expected_cost_usd_micros,
         max_cost=message.max_cost_usd_micros,
     )
-    return record, message.available_usd_micros
+    coming = proofs.forecast(message.forecast) if message.HasField("forecast") else None
+    return record, message.available_usd_micros, coming
 
 
 def collected_message(record: RoundCollected) -> pb.CollectRoundResponse:

@@ -55,7 +55,7 @@ def test_one_round_step_by_step(world: World) -> None:
         world.controller.rounds.create("", 0, "", "r2")
     with pytest.raises(WrongState, match="no labeling job yet"):
         world.controller.rounds.collect("")
-    quote, money = world.controller.rounds.quote("")
+    quote, money, _ = world.controller.rounds.quote("")
     assert (quote.images, quote.pages, quote.min_cost, quote.max_cost) == (10, 3, 3 * PAGE, 3 * PAGE)
     assert money.available == 100_000_000
     job = world.controller.rounds.create_job("", "j1")
@@ -92,7 +92,7 @@ def test_repeats_wait_for_another_launch(world: World) -> None:
     world.controller.rounds.collect("")
     done = world.controller.rounds.aggregate("")
     assert (done.need_answers, done.round.state) == (2, RoundState.AGGREGATED)
-    quote, _ = world.controller.rounds.quote("")
+    quote, _, _ = world.controller.rounds.quote("")
     assert (quote.images, quote.min_answers) == (2, 2)
     job = world.controller.rounds.create_job("", "")
     assert (job.images, job.workers_per_page, job.reserved) == (2, 1, 80_000 + 36_000)
@@ -250,7 +250,9 @@ def test_selection_is_asked_with_what_is_known(world: World) -> None:
     seeds = [GivenLabel("000.jpg", ("cat",)), GivenLabel("001.jpg", ("dog",))]
     world.controller.catalog.import_labels(seeds, LabelKind.SEED, False)
     world.controller.catalog.import_labels([GivenLabel("002.jpg", ("dog",))], LabelKind.GOLD, False)
-    world.controller.campaigns.create(spec(seed=7, stop=replace(spec().stop, max_rounds=2)), "", manual=False)
+    world.controller.campaigns.create(
+        spec(seed=7, control_fraction=0.1, stop=replace(spec().stop, max_rounds=2)), "", manual=False
+    )
     world.run()
     first, second = world.selector.questions
     assert {image.image_id for image in first.labeled} == set(world.image_ids[:2])

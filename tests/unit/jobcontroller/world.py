@@ -62,7 +62,7 @@ class Killed(BaseException):
 
 
 class Selector:
-    """Picks the first images by id that are neither labeled nor excluded; the last pick is the control."""
+    """Picks the first images by id that are neither labeled nor excluded; the last ones are the control draw."""
 
     def __init__(self, pool: Callable[[], Sequence[str]]) -> None:
         self._pool = pool
@@ -78,8 +78,9 @@ class Selector:
         known = {image.image_id for image in question.labeled} | set(question.excluded)
         free = [image_id for image_id in self._pool() if image_id not in known]
         chosen = free[: question.count]
+        main = len(chosen) - round(len(chosen) * question.control_fraction)
         picks = [
-            Pick(i, rank, 1.0 / rank, "first", "control" if rank == len(chosen) > 1 else "main", 1.0, len(free))
+            Pick(i, rank, 1.0 / rank, "first", "main" if rank <= main else "control", 1.0, len(free))
             for rank, i in enumerate(chosen, 1)
         ]
         return SelectionAnswer(tuple(picks), "first", "in order")
@@ -292,6 +293,7 @@ def spec(**changes: object) -> CampaignSpec:
         "fee_per_page_usd_micros": 80_000,
         "round_size": 10,
         "group_size": 4,
+        "control_fraction": 0.0,
         **changes,
     }
     return CampaignSpec(**fields)  # type: ignore[arg-type]

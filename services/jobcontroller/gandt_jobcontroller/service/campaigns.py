@@ -10,9 +10,11 @@ from gandt.domain.errors import InvalidInput, WrongState
 from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignState, StopRule, checked
 from gandt.domain.labeling.rounds import Round
 from gandt.domain.paging import number_of, page_size, token_after
+from gandt.domain.selection.proof import Proof
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.admission import admit
 from gandt_jobcontroller.service.parts import Parts
+from gandt_jobcontroller.service.proving import prove
 
 WATCH_SECONDS = 0.2  # between two looks at a version
 
@@ -53,6 +55,11 @@ class Campaigns:
     def get(self, campaign_id: str) -> Campaign:
         """A campaign; "" means the newest."""
         return self._shown(self._parts.store.get_campaign(campaign_id))
+
+    def get_with_proof(self, campaign_id: str) -> tuple[Campaign, Proof | None]:
+        """A campaign, and what its control draws prove so far; None when it looks for nothing."""
+        campaign = self.get(campaign_id)
+        return campaign, prove(self._parts, campaign)
 
     def list_campaigns(self, size: int, token: str) -> tuple[list[Campaign], str]:
         """A page of campaigns, newest first, and the next token."""

@@ -9,7 +9,14 @@ from collections.abc import Iterator, Sequence
 from gandt.domain.catalog import CatalogImage, KnownLabel, LabelKind, StoredLabel
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import GandtError, InvalidInput
-from gandt.domain.labeling.outcomes import GivenLabel, Imported, ImportReport, RefusedLabel
+from gandt.domain.labeling.outcomes import (
+    SHOWN_REPLACED,
+    GivenLabel,
+    Imported,
+    ImportReport,
+    RefusedLabel,
+    ReplacedLabel,
+)
 from gandt.domain.paging import page_size, text_of, token_after
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.importing import ImageImport
@@ -62,9 +69,17 @@ class Catalog:
                 rejected.extend(_conflicts(given, several))
                 continue
             taken.append(KnownLabel(image_id, tuple(dict.fromkeys(name for _, labels in several for name in labels))))
+        before = {label.image_id: label.labels for label in self._parts.store.known_labels(kind)}
+        names = {image_id: given[several[0][0]].image for image_id, several in entries.items()}
+        replaced = [
+            ReplacedLabel(names[label.image_id], before[label.image_id], label.labels)
+            for label in taken
+            if set(before.get(label.image_id, label.labels)) != set(label.labels)
+        ]
         changed = self._parts.store.put_known_labels(kind, taken)
         rejected.sort(key=lambda item: item.index)
-        return Imported(changed, len(given) - len(rejected) - changed, tuple(rejected))
+        unchanged = len(given) - len(rejected) - changed
+        return Imported(changed, unchanged, tuple(rejected), len(replaced), tuple(replaced[:SHOWN_REPLACED]))
 
     def _open_space(self) -> tuple[str, ...]:
         """Classes of the campaign under way; () when there is none."""

@@ -14,9 +14,8 @@ from gandt.domain.catalog import EmbeddingJob, EmbeddingState
 from gandt.domain.collections import collection_name, live_alias
 from gandt.domain.errors import NotFound, WrongState
 from gandt.ports.catalog_store import CatalogStore
-from gandt_jobcontroller.service.parts import Parts
+from gandt_jobcontroller.service.parts import COLLECTION, Parts
 from gandt_jobcontroller.service.peers import Vectors
-from gandt_jobcontroller.service.selecting import COLLECTION
 
 WANTED = "collection_wanted"  # the collection of the newest embedding job
 

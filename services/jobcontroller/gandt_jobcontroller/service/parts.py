@@ -18,6 +18,7 @@ from gandt_jobcontroller.service.peers import Peers
 from gandt_jobcontroller.service.places import Places
 from gandt_jobcontroller.service.troubles import Troubles
 
+COLLECTION = "collection"  # the fact that names the collection in use; an embedding job that has finished sets it
 METRICS = (
     Metric("gandt_jobs", "gauge", "Labeling jobs by state.", ("state",)),
     Metric("gandt_job_age_seconds", "gauge", "Age of the oldest labeling job that is not settled, in seconds."),

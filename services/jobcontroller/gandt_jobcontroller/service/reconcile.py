@@ -28,9 +28,11 @@ from gandt_jobcontroller.service.aggregating import aggregate_round
 from gandt_jobcontroller.service.collecting import collect_job, poll_job
 from gandt_jobcontroller.service.launching import start_job, stop_job, submit_job
 from gandt_jobcontroller.service.parts import Parts
-from gandt_jobcontroller.service.selecting import select_round
+from gandt_jobcontroller.service.proving import prove
+from gandt_jobcontroller.service.selecting import select_round, top_up_round
 
 ALL_ROUNDS = 100_000
+NOTHING_LEFT = "no image is left to select"
 
 
 def observe(parts: Parts, campaign_id: str) -> Observed:
@@ -43,7 +45,10 @@ def observe(parts: Parts, campaign_id: str) -> Observed:
             r.main_targets / r.main_images for r in done if r.state is RoundState.AGGREGATED and r.main_images
         )
     jobs = tuple(parts.store.list_jobs(campaign_id, only_open=True))
-    return Observed(campaign, parts.store.newest_round(campaign_id), jobs, yields)
+    newest = parts.store.newest_round(campaign_id)
+    may_begin = campaign.state is CampaignState.RUNNING and not jobs and (newest is None or newest.state.is_final)
+    proof = prove(parts, campaign) if campaign.spec.stop.prove_recall and may_begin else None
+    return Observed(campaign, newest, jobs, yields, proof)
 
 
 def take_step(parts: Parts, campaign_id: str, polls: bool = True) -> int:
@@ -70,11 +75,11 @@ def perform(parts: Parts, campaign_id: str, action: loop.Action) -> bool:
         return _job_action(parts, action)
     campaign = parts.store.get_campaign(campaign_id)
     if isinstance(action, loop.SelectRound):
-        if select_round(parts, campaign, action.count) is None:
-            close_campaign(parts, campaign_id, CampaignState.COMPLETED, "no image is left to select")
+        if select_round(parts, campaign, action.count, phase=action.phase) is None:
+            close_campaign(parts, campaign_id, CampaignState.COMPLETED, _with_proof(parts, campaign, NOTHING_LEFT))
         return True
     if isinstance(action, loop.CloseCampaign):
-        close_campaign(parts, campaign_id, action.state, action.message)
+        close_campaign(parts, campaign_id, action.state, _with_proof(parts, campaign, action.message))
         return True
     current = parts.store.get_round(action.round_id)
     if isinstance(action, loop.StartJob):
@@ -83,11 +88,26 @@ def perform(parts: Parts, campaign_id: str, action: loop.Action) -> bool:
         close_collection(parts, current)
     elif isinstance(action, loop.AbandonRound):
         abandon(parts, current)
+    elif isinstance(action, loop.TopUpRound):
+        top_up(parts, campaign, current, action.count)
     else:
         if not action.repeats:
             current = close_collection(parts, current)
         aggregate_round(parts, campaign, current, action.repeats)
     return True
+
+
+def top_up(parts: Parts, campaign: Campaign, current: Round, count: int) -> Round:
+    """Make labels of the answers so far, and select the round's next part from them."""
+    if count > 0:
+        aggregate_round(parts, campaign, current, with_repeats=False, closes=False)
+    return top_up_round(parts, campaign, current, count)
+
+
+def _with_proof(parts: Parts, campaign: Campaign, message: str) -> str:
+    """Why a campaign ends, and what it has proven by then, whatever it ends for."""
+    proof = prove(parts, campaign) if campaign.labeled else None
+    return message if proof is None or not proof.control else f"{message}; {proof.sentence}"
 
 
 def close_collection(parts: Parts, current: Round) -> Round:

@@ -13,6 +13,8 @@ from gandt.domain.labeling.money import EXPECTED_REPEAT_SHARE, Money, Quote, quo
 from gandt.domain.labeling.outcomes import Aggregated, RoundCollected
 from gandt.domain.labeling.rounds import Round, RoundState
 from gandt.domain.paging import number_of, page_size, token_after
+from gandt.domain.selection.forecast import Forecast
+from gandt.domain.selection.phases import Phase
 from gandt.ports.clock import NO_DEADLINE, Deadline
 from gandt_jobcontroller.service.admission import check_strategy
 from gandt_jobcontroller.service.aggregating import aggregate_round
@@ -20,7 +22,8 @@ from gandt_jobcontroller.service.campaigns import WATCH_SECONDS
 from gandt_jobcontroller.service.collecting import collect_job, poll_job
 from gandt_jobcontroller.service.launching import start_job, stop_job, submit_job
 from gandt_jobcontroller.service.parts import Parts
-from gandt_jobcontroller.service.reconcile import close_collection
+from gandt_jobcontroller.service.proving import forecast_of, prove
+from gandt_jobcontroller.service.reconcile import close_collection, top_up
 from gandt_jobcontroller.service.selecting import select_round
 
 
@@ -36,7 +39,7 @@ class Rounds:
         self._wake = wake
 
     def create(self, campaign_id: str, count: int, strategy: str, request_id: str) -> Round:
-        """Select images and make them the next round of a manual campaign.
+        """Select images and make them the next round of a manual campaign, or the next part of a round in parts.
 
         Raises:
             WrongState: the campaign runs by itself, the round before is not closed, nothing is embedded, or no image
@@ -50,6 +53,9 @@ class Rounds:
                 return self._with_uris(made)
             campaign = self._manual(store.get_campaign(campaign_id), "select a round")
             before = store.newest_round(campaign.campaign_id)
+            if before is not None and before.state is RoundState.COLLECTED and before.left and not before.pending:
+                topped_up = top_up(self._parts, campaign, before, min(before.left, count or campaign.spec.part_size))
+                return self._with_uris(store.get_round(topped_up.round_id, with_picks=True))
             if before is not None and not before.state.is_final:
                 raise WrongState(
                     f"round {before.number} of campaign {campaign.spec.name} is {before.state}, so the next one "
@@ -61,7 +67,9 @@ class Rounds:
                     fix="collect and aggregate it first",
                 )
             check_strategy(self._parts.peers.selector, strategy, campaign.spec.target_labels)
-            new = select_round(self._parts, campaign, count or campaign.spec.round_size, strategy, request_id)
+            proof = prove(self._parts, campaign) if campaign.spec.stop.prove_recall else None
+            phase = proof.phase if proof is not None else Phase.FIND
+            new = select_round(self._parts, campaign, count or campaign.spec.round_size, strategy, request_id, phase)
         if new is None:
             raise WrongState(
                 f"campaign {campaign.spec.name} has no image left to select",
@@ -85,8 +93,15 @@ class Rounds:
         rounds = self._parts.store.list_rounds(campaign.campaign_id, number_of(token, listing), limit)
         return rounds, token_after(listing, rounds[-1].number) if len(rounds) == limit else ""
 
-    def quote(self, round_id: str) -> tuple[Quote, Money]:
-        """What the round's next job, with its repeats, will take, and the campaign's money."""
+    def quote(self, round_id: str) -> tuple[Quote, Money, Forecast | None]:
+        """What the round's next job, with its repeats, will take, the campaign's money, and what is still to come.
+
+        Before its first round the newest campaign is quoted without one.
+        """
+        if not round_id:
+            newest = self._parts.store.get_campaign("")
+            if not newest.rounds:
+                return _sum_of([]), newest.money, forecast_of(self._parts, newest)
         current = self._parts.store.get_round(round_id)
         campaign = self._parts.store.get_campaign(current.campaign_id)
         spec = campaign.spec
@@ -100,12 +115,12 @@ class Rounds:
                 spec.prices,
                 _repeat_share(campaign),
             )
-            return asked, campaign.money
+            return asked, campaign.money, forecast_of(self._parts, campaign)
         groups = [
             quote(len(group.image_ids), group.workers, group.workers, spec.images_per_page, spec.prices)
             for group in current.pending
         ]
-        return _sum_of(groups), campaign.money
+        return _sum_of(groups), campaign.money, forecast_of(self._parts, campaign)
 
     def collect(self, round_id: str) -> RoundCollected:
         """Read the answers of a round's ended jobs; running it again changes nothing.

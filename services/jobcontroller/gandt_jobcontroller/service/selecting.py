@@ -1,34 +1,109 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The step that picks the images of the next round."""
+"""The step that picks the images of the next round, or of the next part of one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from gandt.domain.catalog import LabelKind
 from gandt.domain.datasets import LabeledImage, LabelStatus
 from gandt.domain.errors import NotFound, WrongState
 from gandt.domain.labeling.campaigns import Campaign
-from gandt.domain.labeling.rounds import PageGroup, Pick, Round, RoundState
+from gandt.domain.labeling.rounds import Draw, PageGroup, Pick, Round, RoundState
 from gandt.domain.search_records import Collection
+from gandt.domain.selection.phases import Phase
 from gandt_jobcontroller.service.admission import unused
 from gandt_jobcontroller.service.naming import check_space, is_usable
-from gandt_jobcontroller.service.parts import Parts
+from gandt_jobcontroller.service.parts import COLLECTION, Parts
 from gandt_jobcontroller.service.peers import SelectionAnswer, SelectionQuestion
 
 PAGE = 5_000
-COLLECTION = "collection"  # the fact that names the collection in use; an embedding job that has finished sets it
+PROVING = "proving: every image is drawn uniformly from what is unlabeled"
 SEED = "seed"  # the source of a label that was known beforehand
 
 
 def select_round(
-    parts: Parts, campaign: Campaign, count: int, strategy: str = "", request_id: str = ""
+    parts: Parts,
+    campaign: Campaign,
+    count: int,
+    strategy: str = "",
+    request_id: str = "",
+    phase: Phase = Phase.FIND,
 ) -> Round | None:
     """Pick images and store them as the next round; None when nothing is left to pick.
+
+    A round of more than the campaign's part size begins with one part; `top_up_round` selects the others.
 
     Raises:
         WrongState: no image is embedded, or the round before is not final.
     """
+    began, before = parts.clock.now(), parts.store.newest_round(campaign.campaign_id)
+    number = before.number + 1 if before else 1
+    first = min(count, campaign.spec.part_size or count)
+    made = _select(parts, campaign, number, 1, first, strategy, phase)
+    if before is None:
+        left = unused(parts.store.known_labels(LabelKind.SEED), campaign.spec.space, LabelKind.SEED)
+        made = replace(made, warnings=(*made.warnings, left) if left else made.warnings)
+    parts.checkpoint("selected")
+    if not made.picks:
+        return None
+    new = Round(
+        round_id=parts.new_id("r"),
+        campaign_id=campaign.campaign_id,
+        number=number,
+        state=RoundState.SELECTED,
+        created_at=began,
+        strategy=made.strategy,
+        explanation=made.explanation,
+        warnings=made.warnings,
+        pending=(made.group,),
+        planned=count if first < count and len(made.picks) == first else 0,
+        draws=(made.draw,),
+    )
+    return parts.store.create_round(new, made.picks, request_id)
+
+
+def top_up_round(parts: Parts, campaign: Campaign, current: Round, count: int) -> Round:
+    """Select one more part of a round, from the answers so far; with nothing left the round stays as it is."""
+
+    def whole(now: Round) -> Round:
+        return replace(now, planned=0)
+
+    if count <= 0:
+        return parts.store.change_round(current.round_id, whole, parts.clock.now())
+    part = max((draw.part for draw in current.draws), default=1) + 1
+    phase = Phase.PROVE if current.explanation == PROVING else Phase.FIND
+    made = _select(parts, campaign, current.number, part, count, current.strategy, phase)
+    parts.checkpoint("selected")
+    if not made.picks:
+        return parts.store.change_round(current.round_id, whole, parts.clock.now())
+    last = max((pick.rank for pick in parts.store.get_round(current.round_id, with_picks=True).picks), default=0)
+    picks = [replace(pick, rank=last + pick.rank) for pick in made.picks]
+
+    def topped_up(now: Round) -> Round:
+        warnings = tuple(dict.fromkeys((*now.warnings, *made.warnings)))
+        draws, pending = (*now.draws, made.draw), (*now.pending, made.group)
+        return replace(now, pending=pending, draws=draws, warnings=warnings)
+
+    return parts.store.add_picks(current.round_id, picks, topped_up, parts.clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class _Selected:
+    """One part of a round."""
+
+    picks: list[Pick]
+    strategy: str
+    explanation: str
+    warnings: tuple[str, ...]
+    draw: Draw
+    group: PageGroup
+
+
+def _select(
+    parts: Parts, campaign: Campaign, number: int, part: int, count: int, strategy: str, phase: Phase
+) -> _Selected:
     collection = parts.store.fact(COLLECTION)
     if not collection:
         raise WrongState(
@@ -39,29 +114,27 @@ def select_round(
             reason="NOT_EMBEDDED",
             fix="embed the images first",
         )
-    before = parts.store.newest_round(campaign.campaign_id)
-    number = before.number + 1 if before else 1
     question = _question(parts, campaign, collection, number, count, strategy or campaign.spec.strategy)
+    if part > 1:  # the same round, and yet randomness of its own
+        question = replace(question, seed=question.seed + (part << 32))
+    if phase is Phase.PROVE:
+        question = replace(question, strategy="random", control_fraction=1.0)
     answer = parts.peers.selector.select(question)
     picks, warnings = _known_picks(parts, answer)
-    if before is None:
-        left = unused(parts.store.known_labels(LabelKind.SEED), campaign.spec.space, LabelKind.SEED)
-        warnings = (*warnings, left) if left else warnings
-    parts.checkpoint("selected")
-    if not picks:
-        return None
-    new = Round(
-        round_id=parts.new_id("r"),
-        campaign_id=campaign.campaign_id,
-        number=number,
-        state=RoundState.SELECTED,
-        created_at=parts.clock.now(),
-        strategy=answer.strategy,
-        explanation=answer.explanation,
-        warnings=warnings,
-        pending=(PageGroup(tuple(pick.image_id for pick in picks), campaign.spec.workers_per_image),),
+    strata = parts.store.strata(campaign.campaign_id, [pick.image_id for pick in picks])
+    picks = [replace(pick, part=part, stratum=strata.get(pick.image_id, 1)) for pick in picks]
+    outside = {image.image_id for image in question.labeled}.union(question.excluded)
+    later = parts.store.arrivals(campaign.campaign_id, collection, outside)
+    pool = max((pick.pool_size for pick in picks), default=0)
+    pools = {1: pool - sum(later.values()), **later}
+    return _Selected(
+        picks,
+        answer.strategy,
+        PROVING if phase is Phase.PROVE else answer.explanation,
+        warnings,
+        Draw(part, question.found_before, tuple(sorted(pools.items()))),
+        PageGroup(tuple(pick.image_id for pick in picks), campaign.spec.workers_per_image),
     )
-    return parts.store.create_round(new, picks, request_id)
 
 
 def _question(

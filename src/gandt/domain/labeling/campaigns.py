@@ -13,9 +13,11 @@ from enum import StrEnum
 from gandt.domain.datasets import LabelSpace, check_classes
 from gandt.domain.errors import InvalidInput, OverBudget
 from gandt.domain.labeling.money import Money, Prices, quote
+from gandt.domain.selection.proof import Proof
 
 NAME_PATTERN = re.compile(r"[a-z0-9](?:-?[a-z0-9])*")
 MAX_WORKERS = 9  # Ground Truth's limit for one page
+DEFAULT_CONFIDENCE = 0.9
 MAX_GROUP = 100  # a manifest line holds at most 20,000 characters; the builder checks the exact size
 
 
@@ -38,13 +40,21 @@ class CampaignState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """When a campaign ends by itself; a zero switches a rule off, the first that holds ends it."""
+    """When a campaign ends by itself; a zero switches a rule off, the first that holds ends it.
+
+    Attributes:
+        min_yield, poor_rounds: a campaign that is to prove something goes over to proving instead of ending.
+        prove_recall: share of the wanted images that is to be proven found, in [0, 1); 0 proves nothing.
+        confidence: of every proven lower bound, in (0, 1).
+    """
 
     max_rounds: int = 0
     max_labels: int = 0
     max_answers: int = 0
     min_yield: float = 0.0
     poor_rounds: int = 2
+    prove_recall: float = 0.0
+    confidence: float = DEFAULT_CONFIDENCE
 
     def allows_more_than(self, other: StopRule) -> bool:
         """Whether at least one limit is higher than another rule's; 0 is no limit.
@@ -58,12 +68,18 @@ class StopRule:
         limits = [(getattr(self, name) or math.inf, getattr(other, name) or math.inf) for name in counts]
         raised = any(mine > theirs for mine, theirs in limits)
         patience = bool(other.min_yield) and self.poor_rounds > other.poor_rounds
-        return raised or self.min_yield < other.min_yield or patience
+        proof = self.prove_recall > other.prove_recall
+        proof = proof or (bool(other.prove_recall) and self.confidence > other.confidence)
+        return raised or self.min_yield < other.min_yield or patience or proof
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignSpec:
-    """What a campaign is to do; fields as in the contract, zeros already replaced by their defaults (`checked`)."""
+    """What a campaign is to do; fields as in the contract, zeros already replaced by their defaults (`checked`).
+
+    Attributes:
+        part_size: images selected at a time; a round of more is topped up from the answers so far. 0 selects it whole.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -89,6 +105,7 @@ class CampaignSpec:
     task_availability_seconds: int = 864_000
     positive_example_uris: tuple[str, ...] = ()
     negative_example_uris: tuple[str, ...] = ()
+    part_size: int = 0
 
     @property
     def prices(self) -> Prices:
@@ -188,7 +205,11 @@ def checked(spec: CampaignSpec) -> CampaignSpec:
         method=spec.method or "auto",
         task_time_limit_seconds=spec.task_time_limit_seconds or 900,
         task_availability_seconds=spec.task_availability_seconds or 864_000,
-        stop=replace(spec.stop, poor_rounds=spec.stop.poor_rounds or 2),
+        stop=replace(
+            spec.stop,
+            poor_rounds=spec.stop.poor_rounds or 2,
+            confidence=spec.stop.confidence or DEFAULT_CONFIDENCE,
+        ),
     )
     check_classes(spec.space.classes, field="other_label")
     _known_labels(spec.target_labels, spec.space.classes, "target_labels")
@@ -204,7 +225,17 @@ def checked(spec: CampaignSpec) -> CampaignSpec:
     _within(spec.max_workers_per_image, spec.workers_per_image, 1000, "max_workers_per_image")
     _within(spec.control_fraction, 0.0, 1.0, "control_fraction")
     _within(spec.gold_fraction, 0.0, 0.5, "gold_fraction")
+    _within(spec.part_size, 0, 100_000, "part_size")
     _within(spec.stop.min_yield, 0.0, 1.0, "stop.min_yield")
+    _within(spec.stop.prove_recall, 0.0, 0.999, "stop.prove_recall")
+    _within(spec.stop.confidence, 0.5, 0.9999, "stop.confidence")
+    if spec.stop.prove_recall and not spec.target_labels:
+        raise InvalidInput(
+            "a proof of recall needs a wanted label",
+            field="stop.prove_recall",
+            reason="NO_TARGETS",
+            fix="name one, as in --target LABEL, or do not ask for a proof",
+        )
     _within(spec.task_time_limit_seconds, 30, 28_800, "task_time_limit_seconds")
     _within(spec.task_availability_seconds, 60, 2_592_000, "task_availability_seconds")
     for name in ("max_rounds", "max_labels", "max_answers", "poor_rounds"):
@@ -238,14 +269,17 @@ def check_budget(spec: CampaignSpec) -> None:
         )
 
 
-def stop_reason(campaign: Campaign, yields: Sequence[float]) -> str:
+def stop_reason(campaign: Campaign, yields: Sequence[float], proof: Proof | None = None) -> str:
     """Why the campaign ends now, in words; "" when it goes on.
 
     Args:
         campaign: with its counts as of the last aggregated round.
         yields: share of main picks that are targets, one for each aggregated round that had main picks, oldest first.
+        proof: what is proven, in a campaign that is to prove something.
     """
     rule = campaign.spec.stop
+    if rule.prove_recall and proof is not None and proof.recall >= rule.prove_recall:
+        return f"a recall of {rule.prove_recall:.0%} is proven"
     if rule.max_rounds and campaign.rounds >= rule.max_rounds:
         return f"all {rule.max_rounds} rounds are done"
     if rule.max_labels and campaign.labeled >= rule.max_labels:
@@ -253,7 +287,12 @@ def stop_reason(campaign: Campaign, yields: Sequence[float]) -> str:
     if rule.max_answers and campaign.answers >= rule.max_answers:
         return f"{campaign.answers} answers are bought, the limit was {rule.max_answers}"
     poor = yields[-rule.poor_rounds :]
-    if rule.min_yield and len(poor) == rule.poor_rounds and all(share < rule.min_yield for share in poor):
+    if (
+        rule.min_yield
+        and not rule.prove_recall
+        and len(poor) == rule.poor_rounds
+        and all(share < rule.min_yield for share in poor)
+    ):
         shares = ", ".join(f"{share:.0%}" for share in poor)
         return f"{rule.poor_rounds} rounds in a row found too few targets ({shares}; the limit is {rule.min_yield:.0%})"
     return ""

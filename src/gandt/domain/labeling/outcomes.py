@@ -69,13 +69,32 @@ class RefusedLabel:
     error: GandtError
 
 
+SHOWN_REPLACED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedLabel:
+    """An image as given, and the labels that took the place of others."""
+
+    image: str
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Counts of an import of labels or answers, and what was refused."""
+    """Counts of an import of labels or answers, and what was refused.
+
+    Attributes:
+        replaced: labels that took the place of other ones; they are imported, too.
+        examples: the first SHOWN_REPLACED of them.
+    """
 
     imported: int
     unchanged: int
     rejected: tuple[RefusedLabel, ...] = ()
+    replaced: int = 0
+    examples: tuple[ReplacedLabel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

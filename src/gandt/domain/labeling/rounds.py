@@ -15,6 +15,8 @@ from enum import StrEnum
 from gandt.domain.labeling.campaigns import Campaign, CampaignState, stop_reason
 from gandt.domain.labeling.jobs import JobState, LabelingJob
 from gandt.domain.labeling.money import affordable_images
+from gandt.domain.selection.phases import Phase
+from gandt.domain.selection.proof import Proof
 
 
 class RoundState(StrEnum):
@@ -57,6 +59,23 @@ class Pick:
     inclusion_probability: float = 0.0
     pool_size: int = 0
     uris: tuple[str, ...] = ()
+    part: int = 1
+    stratum: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a round, or a part of one, was selected from.
+
+    Attributes:
+        part: number within the round, from 1.
+        found_before: targets known before the draw, seeds included.
+        pools: unlabeled images by stratum, the number of the round that first had them in its pool.
+    """
+
+    part: int
+    found_before: int
+    pools: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +84,8 @@ class Round:
 
     Attributes:
         pending: groups that wait for a labeling job, in order; the first round's job takes all picks.
+        planned: images that it is to have when all its parts are selected; 0 for those that it has.
+        draws: what each of its parts was selected from.
         cost: settled so far, in millionths of a US dollar.
         main_images, main_targets: picks of the main arm, and the targets among them.
     """
@@ -87,7 +108,14 @@ class Round:
     warnings: tuple[str, ...] = ()
     pending: tuple[PageGroup, ...] = ()
     picks: tuple[Pick, ...] = ()
+    planned: int = 0
+    draws: tuple[Draw, ...] = ()
     version: int = 1
+
+    @property
+    def left(self) -> int:
+        """Images that are still to be selected into it."""
+        return max(0, self.planned - self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +126,30 @@ class Observed:
         round: the newest round; None before the first.
         jobs: labeling jobs that are not final, of any round of the campaign.
         yields: see `stop_reason`.
+        proof: what is proven, in a campaign that is to prove something; read when a round may begin.
     """
 
     campaign: Campaign
     round: Round | None = None
     jobs: tuple[LabelingJob, ...] = ()
     yields: tuple[float, ...] = ()
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SelectRound:
-    """Select at most `count` images and make them the next round."""
+    """Select at most `count` images and make them the next round; to prove, all of them uniformly."""
 
     number: int
+    count: int
+    phase: Phase = Phase.FIND
+
+
+@dataclass(frozen=True, slots=True)
+class TopUpRound:
+    """Select at most `count` more images into a round, from the answers so far; 0 leaves it as it is."""
+
+    round_id: str
     count: int
 
 
@@ -181,6 +220,7 @@ class CloseCampaign:
 
 Action = (
     SelectRound
+    | TopUpRound
     | StartJob
     | SubmitJob
     | PollJob
@@ -246,15 +286,18 @@ def plan(observed: Observed) -> list[Action]:
     if campaign.state is CampaignState.STOPPING:
         return _wind_down(newest)
     if newest is None or newest.state.is_final:
-        reason = stop_reason(campaign, observed.yields)
+        reason = stop_reason(campaign, observed.yields, observed.proof)
         if reason:
             return [CloseCampaign(CampaignState.COMPLETED, reason)]
         count, why_none = next_round_size(campaign)
         if count <= 0:
             return [CloseCampaign(CampaignState.COMPLETED, why_none)]
-        return [SelectRound(campaign.rounds + 1, count)]
+        phase = observed.proof.phase if observed.proof is not None else Phase.FIND
+        return [SelectRound(campaign.rounds + 1, count, phase)]
     if newest.pending:
         return [StartJob(newest.round_id)]
+    if newest.state is RoundState.COLLECTED and newest.left:
+        return [TopUpRound(newest.round_id, min(newest.left, campaign.spec.part_size, next_round_size(campaign)[0]))]
     if newest.state is RoundState.COLLECTED:
         return [AggregateRound(newest.round_id)]
     return [CloseCollection(newest.round_id)]
@@ -279,6 +322,7 @@ class Tally:
         answers: answers of any kind, those that do not vote too.
         wants_more: aggregation would ask again.
         failed_pages: pages with this image that failed or were never reached.
+        adjudicated: a wanted control image; it gets one answer more than others, as the proof rests on it.
     """
 
     image_id: str
@@ -286,6 +330,7 @@ class Tally:
     answers: int = 0
     wants_more: bool = False
     failed_pages: int = 0
+    adjudicated: bool = False
 
 
 MAX_FAILED_PAGES = 2  # an image whose pages failed twice is left alone
@@ -312,7 +357,8 @@ def repeats(
 
     Images of the round that nobody answered (their page failed) get a full page again, twice at most; uncertain ones
     get one more answer as long as they have fewer than `max_workers` in all. So do uncertain images of earlier rounds:
-    what was certain then may be doubtful now that more is known of the workers who said it.
+    what was certain then may be doubtful now that more is known of the workers who said it. A wanted control image is
+    adjudicated: it gets one answer more than `workers`, whatever `max_workers` says.
 
     Args:
         tallies: one for each image of the round, in rank order.
@@ -326,10 +372,11 @@ def repeats(
             all of them have answered would wait for somebody who may never come.
     """
     max_workers = max_workers if crowd is None else min(max_workers, crowd)
+    one_more = workers + 1 if crowd is None else min(workers + 1, crowd)
     unseen = [t.image_id for t in tallies if t.answers == 0 and 0 < t.failed_pages < MAX_FAILED_PAGES]
     given_up = tuple(t.image_id for t in tallies if t.answers == 0 and t.failed_pages >= MAX_FAILED_PAGES)
-    again = [t.image_id for t in tallies if _may_be_asked_again(t, max_workers)]
-    again += [t.image_id for t in earlier if _may_be_asked_again(t, max_workers)][: max(0, room - len(again))]
+    again = [t.image_id for t in tallies if _may_be_asked_again(t, max_workers, one_more)]
+    again += [t.image_id for t in earlier if _may_be_asked_again(t, max_workers, one_more)][: max(0, room - len(again))]
     if answers_left is not None:
         unseen = unseen[: max(0, answers_left // workers)]
         again = again[: max(0, answers_left - len(unseen) * workers)]
@@ -341,7 +388,6 @@ def repeats(
     return Repeats(tuple(groups), given_up)
 
 
-def _may_be_asked_again(tally: Tally, max_workers: int) -> bool:
-    return (
-        tally.wants_more and 0 < tally.answers < max_workers and tally.failed_pages < MAX_FAILED_PAGES + tally.answers
-    )
+def _may_be_asked_again(tally: Tally, max_workers: int, one_more: int) -> bool:
+    wanted = (tally.wants_more and tally.answers < max_workers) or (tally.adjudicated and tally.answers < one_more)
+    return wanted and tally.answers > 0 and tally.failed_pages < MAX_FAILED_PAGES + tally.answers

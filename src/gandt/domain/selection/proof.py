@@ -8,9 +8,10 @@ agree on ("of consensus labels"), and a label that was corrected later counts as
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import comb, sqrt
 from statistics import NormalDist
+from typing import Any
 
 from gandt.domain.selection.phases import Phase
 from gandt.domain.selection.prevalence import ControlDraw, prevalence
@@ -85,6 +86,7 @@ class Proof:
         phase: what the next round is for.
         sensitivity: gold targets recognized; it turns a bound of consensus labels into one of the truth.
         true_recall: lower bound of the share of true targets that is found; None unless sensitivity was measured.
+        draws: the control draws, in order, where there is one stratum; () otherwise.
     """
 
     recall: float
@@ -104,6 +106,7 @@ class Proof:
     phase: Phase = Phase.FIND
     sensitivity: Sensitivity = NO_GOLD
     true_recall: float | None = None
+    draws: tuple[ControlDraw, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -121,6 +124,12 @@ class Proof:
                 f"; at least {floor_percent(self.true_recall)} of the truly wanted ones, as workers recognized {seen}"
             )
         return text
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the claim in words among them."""
+        values = asdict(self) | {"phase": self.phase.value, "claim": self.sentence, "labels": "consensus labels"}
+        del values["draws"]
+        return values
 
 
 def floor_percent(share: float) -> str:
@@ -187,6 +196,7 @@ def proof_of(
         gain=gain,
         gain_low=gain_low,
         gain_high=gain_high,
+        draws=tuple(d for d in draws[first] if d.drawn) if len(draws) == 1 else (),
     )
 
 

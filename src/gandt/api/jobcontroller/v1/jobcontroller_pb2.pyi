@@ -352,13 +352,21 @@ class ImportLabelsResponse(google.protobuf.message.Message):
     IMPORTED_FIELD_NUMBER: builtins.int
     UNCHANGED_FIELD_NUMBER: builtins.int
     REJECTED_FIELD_NUMBER: builtins.int
+    REPLACED_FIELD_NUMBER: builtins.int
+    EXAMPLES_FIELD_NUMBER: builtins.int
     imported: builtins.int
     """Labels stored, changed ones included."""
     unchanged: builtins.int
     """Labels that were there already."""
+    replaced: builtins.int
+    """Labels that took the place of other ones; they are counted in imported too."""
     @property
     def rejected(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RejectedLabel]:
         """Labels refused."""
+
+    @property
+    def examples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReplacedLabel]:
+        """The first of those, at most 20."""
 
     def __init__(
         self,
@@ -366,10 +374,42 @@ class ImportLabelsResponse(google.protobuf.message.Message):
         imported: builtins.int = ...,
         unchanged: builtins.int = ...,
         rejected: collections.abc.Iterable[global___RejectedLabel] | None = ...,
+        replaced: builtins.int = ...,
+        examples: collections.abc.Iterable[global___ReplacedLabel] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["imported", b"imported", "rejected", b"rejected", "unchanged", b"unchanged"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["examples", b"examples", "imported", b"imported", "rejected", b"rejected", "replaced", b"replaced", "unchanged", b"unchanged"]) -> None: ...
 
 global___ImportLabelsResponse = ImportLabelsResponse
+
+@typing.final
+class ReplacedLabel(google.protobuf.message.Message):
+    """A label that took the place of another one."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    OLD_LABELS_FIELD_NUMBER: builtins.int
+    NEW_LABELS_FIELD_NUMBER: builtins.int
+    image: builtins.str
+    """Image as given."""
+    @property
+    def old_labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Labels before."""
+
+    @property
+    def new_labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Labels now."""
+
+    def __init__(
+        self,
+        *,
+        image: builtins.str = ...,
+        old_labels: collections.abc.Iterable[builtins.str] | None = ...,
+        new_labels: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image", b"image", "new_labels", b"new_labels", "old_labels", b"old_labels"]) -> None: ...
+
+global___ReplacedLabel = ReplacedLabel
 
 @typing.final
 class Label(google.protobuf.message.Message):
@@ -510,6 +550,8 @@ class StopRule(google.protobuf.message.Message):
     MAX_ANSWERS_FIELD_NUMBER: builtins.int
     MIN_YIELD_FIELD_NUMBER: builtins.int
     POOR_ROUNDS_FIELD_NUMBER: builtins.int
+    PROVE_RECALL_FIELD_NUMBER: builtins.int
+    CONFIDENCE_FIELD_NUMBER: builtins.int
     max_rounds: builtins.int
     """Most rounds; 0 means no limit."""
     max_labels: builtins.int
@@ -520,6 +562,12 @@ class StopRule(google.protobuf.message.Message):
     """Share of main picks that are targets, below which a round counts as poor, in [0, 1]; 0 means no such rule."""
     poor_rounds: builtins.int
     """Poor rounds in a row that end the campaign; 0 means 2."""
+    prove_recall: builtins.float
+    """Share of all wanted images that is to be proven found, in [0, 1); 0 proves nothing. When ranking finds no more than
+    chance, rounds become uniform draws until this is proven, in place of the end that min_yield brings.
+    """
+    confidence: builtins.float
+    """Confidence of every proven lower bound, over all looks together, in [0.5, 1); 0 means 0.9."""
     def __init__(
         self,
         *,
@@ -528,8 +576,10 @@ class StopRule(google.protobuf.message.Message):
         max_answers: builtins.int = ...,
         min_yield: builtins.float = ...,
         poor_rounds: builtins.int = ...,
+        prove_recall: builtins.float = ...,
+        confidence: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_answers", b"max_answers", "max_labels", b"max_labels", "max_rounds", b"max_rounds", "min_yield", b"min_yield", "poor_rounds", b"poor_rounds"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["confidence", b"confidence", "max_answers", b"max_answers", "max_labels", b"max_labels", "max_rounds", b"max_rounds", "min_yield", b"min_yield", "poor_rounds", b"poor_rounds", "prove_recall", b"prove_recall"]) -> None: ...
 
 global___StopRule = StopRule
 
@@ -563,6 +613,7 @@ class CampaignSpec(google.protobuf.message.Message):
     TASK_AVAILABILITY_SECONDS_FIELD_NUMBER: builtins.int
     POSITIVE_EXAMPLE_URIS_FIELD_NUMBER: builtins.int
     NEGATIVE_EXAMPLE_URIS_FIELD_NUMBER: builtins.int
+    PART_SIZE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name, 1 to 40 characters of [a-z0-9-]; part of the labeling jobs' names."""
     other_label: builtins.str
@@ -601,6 +652,8 @@ class CampaignSpec(google.protobuf.message.Message):
     """Seconds that a worker has for one page, 30 to 28800; 0 means 900."""
     task_availability_seconds: builtins.int
     """Seconds that a page is offered, 60 to 2592000; 0 means 864000."""
+    part_size: builtins.int
+    """Images selected at a time; a larger round is topped up from the answers so far. 0 selects rounds whole."""
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Label space in the order that people see."""
@@ -648,9 +701,10 @@ class CampaignSpec(google.protobuf.message.Message):
         task_availability_seconds: builtins.int = ...,
         positive_example_uris: collections.abc.Iterable[builtins.str] | None = ...,
         negative_example_uris: collections.abc.Iterable[builtins.str] | None = ...,
+        part_size: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_control_fraction", b"_control_fraction", "control_fraction", b"control_fraction", "stop", b"stop"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_control_fraction", b"_control_fraction", "budget_usd_micros", b"budget_usd_micros", "classes", b"classes", "control_fraction", b"control_fraction", "fee_per_page_usd_micros", b"fee_per_page_usd_micros", "gold_fraction", b"gold_fraction", "group_size", b"group_size", "instructions", b"instructions", "max_workers_per_image", b"max_workers_per_image", "method", b"method", "multi_label", b"multi_label", "name", b"name", "negative_example_uris", b"negative_example_uris", "other_label", b"other_label", "positive_example_uris", b"positive_example_uris", "price_per_page_usd_micros", b"price_per_page_usd_micros", "round_size", b"round_size", "seed", b"seed", "stop", b"stop", "strategy", b"strategy", "target_labels", b"target_labels", "task_availability_seconds", b"task_availability_seconds", "task_time_limit_seconds", b"task_time_limit_seconds", "workers_per_image", b"workers_per_image", "workteam_arn", b"workteam_arn"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_control_fraction", b"_control_fraction", "budget_usd_micros", b"budget_usd_micros", "classes", b"classes", "control_fraction", b"control_fraction", "fee_per_page_usd_micros", b"fee_per_page_usd_micros", "gold_fraction", b"gold_fraction", "group_size", b"group_size", "instructions", b"instructions", "max_workers_per_image", b"max_workers_per_image", "method", b"method", "multi_label", b"multi_label", "name", b"name", "negative_example_uris", b"negative_example_uris", "other_label", b"other_label", "part_size", b"part_size", "positive_example_uris", b"positive_example_uris", "price_per_page_usd_micros", b"price_per_page_usd_micros", "round_size", b"round_size", "seed", b"seed", "stop", b"stop", "strategy", b"strategy", "target_labels", b"target_labels", "task_availability_seconds", b"task_availability_seconds", "task_time_limit_seconds", b"task_time_limit_seconds", "workers_per_image", b"workers_per_image", "workteam_arn", b"workteam_arn"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_control_fraction", b"_control_fraction"]) -> typing.Literal["control_fraction"] | None: ...
 
 global___CampaignSpec = CampaignSpec
@@ -868,23 +922,130 @@ class GetCampaignRequest(google.protobuf.message.Message):
 global___GetCampaignRequest = GetCampaignRequest
 
 @typing.final
+class Proof(google.protobuf.message.Message):
+    """What the control draws prove of the share of wanted images that is found. It holds at every look: over all looks
+    together it is false with probability at most 1 - confidence.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECALL_FIELD_NUMBER: builtins.int
+    CONFIDENCE_FIELD_NUMBER: builtins.int
+    FOUND_FIELD_NUMBER: builtins.int
+    MOST_TARGETS_FIELD_NUMBER: builtins.int
+    CONTROL_IMAGES_FIELD_NUMBER: builtins.int
+    CONTROL_TARGETS_FIELD_NUMBER: builtins.int
+    POOL_FIELD_NUMBER: builtins.int
+    STRATA_FIELD_NUMBER: builtins.int
+    UNRESOLVED_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    STANDARD_ERROR_FIELD_NUMBER: builtins.int
+    GAIN_FIELD_NUMBER: builtins.int
+    GAIN_LOW_FIELD_NUMBER: builtins.int
+    GAIN_HIGH_FIELD_NUMBER: builtins.int
+    PHASE_FIELD_NUMBER: builtins.int
+    GOLD_ASKED_FIELD_NUMBER: builtins.int
+    GOLD_RECOGNIZED_FIELD_NUMBER: builtins.int
+    TRUE_RECALL_FIELD_NUMBER: builtins.int
+    recall: builtins.float
+    """Lower bound of that share by the labels that people agree on, in [0, 1]; 0 without control draws."""
+    confidence: builtins.float
+    """Confidence, in (0, 1)."""
+    found: builtins.int
+    """Wanted images known, seeds included."""
+    most_targets: builtins.int
+    """Most wanted images that there can be."""
+    control_images: builtins.int
+    """Images drawn uniformly."""
+    control_targets: builtins.int
+    """Wanted images among them."""
+    pool: builtins.int
+    """Images that the bound is about."""
+    strata: builtins.int
+    """1, and one more for each round that had new arrivals in its pool."""
+    unresolved: builtins.int
+    """Picks without a label; each is taken for a wanted image that was not found."""
+    total: builtins.float
+    """Unbiased estimate of all wanted images; absent without a control draw in every stratum."""
+    standard_error: builtins.float
+    """Its standard error."""
+    gain: builtins.float
+    """Wanted images a main pick over wanted images a control image; absent when nothing can be compared."""
+    gain_low: builtins.float
+    """Lower end of its 95 % interval."""
+    gain_high: builtins.float
+    """Upper end of its 95 % interval; absent when it is unbounded."""
+    phase: builtins.str
+    """What the next round is for: find or prove."""
+    gold_asked: builtins.int
+    """Wanted gold images that workers were asked about."""
+    gold_recognized: builtins.int
+    """Those of them that most of their workers recognized."""
+    true_recall: builtins.float
+    """Lower bound of the share of truly wanted images that is found; absent unless gold measured the workers."""
+    def __init__(
+        self,
+        *,
+        recall: builtins.float = ...,
+        confidence: builtins.float = ...,
+        found: builtins.int = ...,
+        most_targets: builtins.int = ...,
+        control_images: builtins.int = ...,
+        control_targets: builtins.int = ...,
+        pool: builtins.int = ...,
+        strata: builtins.int = ...,
+        unresolved: builtins.int = ...,
+        total: builtins.float | None = ...,
+        standard_error: builtins.float | None = ...,
+        gain: builtins.float | None = ...,
+        gain_low: builtins.float | None = ...,
+        gain_high: builtins.float | None = ...,
+        phase: builtins.str = ...,
+        gold_asked: builtins.int = ...,
+        gold_recognized: builtins.int = ...,
+        true_recall: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_gain", b"_gain", "_gain_high", b"_gain_high", "_gain_low", b"_gain_low", "_standard_error", b"_standard_error", "_total", b"_total", "_true_recall", b"_true_recall", "gain", b"gain", "gain_high", b"gain_high", "gain_low", b"gain_low", "standard_error", b"standard_error", "total", b"total", "true_recall", b"true_recall"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_gain", b"_gain", "_gain_high", b"_gain_high", "_gain_low", b"_gain_low", "_standard_error", b"_standard_error", "_total", b"_total", "_true_recall", b"_true_recall", "confidence", b"confidence", "control_images", b"control_images", "control_targets", b"control_targets", "found", b"found", "gain", b"gain", "gain_high", b"gain_high", "gain_low", b"gain_low", "gold_asked", b"gold_asked", "gold_recognized", b"gold_recognized", "most_targets", b"most_targets", "phase", b"phase", "pool", b"pool", "recall", b"recall", "standard_error", b"standard_error", "strata", b"strata", "total", b"total", "true_recall", b"true_recall", "unresolved", b"unresolved"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_gain", b"_gain"]) -> typing.Literal["gain"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_gain_high", b"_gain_high"]) -> typing.Literal["gain_high"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_gain_low", b"_gain_low"]) -> typing.Literal["gain_low"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_standard_error", b"_standard_error"]) -> typing.Literal["standard_error"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_total", b"_total"]) -> typing.Literal["total"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_true_recall", b"_true_recall"]) -> typing.Literal["true_recall"] | None: ...
+
+global___Proof = Proof
+
+@typing.final
 class GetCampaignResponse(google.protobuf.message.Message):
     """The campaign asked for."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CAMPAIGN_FIELD_NUMBER: builtins.int
+    PROOF_FIELD_NUMBER: builtins.int
     @property
     def campaign(self) -> global___Campaign:
         """The campaign."""
+
+    @property
+    def proof(self) -> global___Proof:
+        """What is proven so far; absent without target labels."""
 
     def __init__(
         self,
         *,
         campaign: global___Campaign | None = ...,
+        proof: global___Proof | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["campaign", b"campaign"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["campaign", b"campaign"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["campaign", b"campaign", "proof", b"proof"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["campaign", b"campaign", "proof", b"proof"]) -> None: ...
 
 global___GetCampaignResponse = GetCampaignResponse
 
@@ -1094,6 +1255,8 @@ class Pick(google.protobuf.message.Message):
     INCLUSION_PROBABILITY_FIELD_NUMBER: builtins.int
     POOL_SIZE_FIELD_NUMBER: builtins.int
     URIS_FIELD_NUMBER: builtins.int
+    PART_FIELD_NUMBER: builtins.int
+    STRATUM_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     """Image id."""
     rank: builtins.int
@@ -1108,6 +1271,10 @@ class Pick(google.protobuf.message.Message):
     """Chance with which it was drawn."""
     pool_size: builtins.int
     """Unlabeled images that the draw was made from."""
+    part: builtins.int
+    """Part of the round that it was selected with, from 1."""
+    stratum: builtins.int
+    """Number of the round that first had it in its pool: 1 unless it came after the campaign's start."""
     @property
     def uris(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Its paths."""
@@ -1123,10 +1290,56 @@ class Pick(google.protobuf.message.Message):
         inclusion_probability: builtins.float = ...,
         pool_size: builtins.int = ...,
         uris: collections.abc.Iterable[builtins.str] | None = ...,
+        part: builtins.int = ...,
+        stratum: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["arm", b"arm", "image_id", b"image_id", "inclusion_probability", b"inclusion_probability", "pool_size", b"pool_size", "rank", b"rank", "reason", b"reason", "score", b"score", "uris", b"uris"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arm", b"arm", "image_id", b"image_id", "inclusion_probability", b"inclusion_probability", "part", b"part", "pool_size", b"pool_size", "rank", b"rank", "reason", b"reason", "score", b"score", "stratum", b"stratum", "uris", b"uris"]) -> None: ...
 
 global___Pick = Pick
+
+@typing.final
+class Draw(google.protobuf.message.Message):
+    """What a round, or a part of one, was selected from."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class PoolSizesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.int
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.int = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    PART_FIELD_NUMBER: builtins.int
+    FOUND_BEFORE_FIELD_NUMBER: builtins.int
+    POOL_SIZES_FIELD_NUMBER: builtins.int
+    part: builtins.int
+    """Part of the round, from 1."""
+    found_before: builtins.int
+    """Wanted images known before the draw, seeds included."""
+    @property
+    def pool_sizes(self) -> google.protobuf.internal.containers.ScalarMap[builtins.int, builtins.int]:
+        """Unlabeled images by stratum: number of the round that first had them in its pool."""
+
+    def __init__(
+        self,
+        *,
+        part: builtins.int = ...,
+        found_before: builtins.int = ...,
+        pool_sizes: collections.abc.Mapping[builtins.int, builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["found_before", b"found_before", "part", b"part", "pool_sizes", b"pool_sizes"]) -> None: ...
+
+global___Draw = Draw
 
 @typing.final
 class Round(google.protobuf.message.Message):
@@ -1184,6 +1397,8 @@ class Round(google.protobuf.message.Message):
     CONTROL_TARGETS_FIELD_NUMBER: builtins.int
     CONTROL_IMAGES_FIELD_NUMBER: builtins.int
     WARNINGS_FIELD_NUMBER: builtins.int
+    PLANNED_IMAGES_FIELD_NUMBER: builtins.int
+    DRAWS_FIELD_NUMBER: builtins.int
     round_id: builtins.str
     """Identity."""
     campaign_id: builtins.str
@@ -1208,6 +1423,8 @@ class Round(google.protobuf.message.Message):
     """Targets among the control picks."""
     control_images: builtins.int
     """Control picks."""
+    planned_images: builtins.int
+    """Images that it is to have when all its parts are selected; 0 for those that it has."""
     @property
     def picks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Pick]:
         """Picks; only in GetRound and CreateRound."""
@@ -1219,6 +1436,10 @@ class Round(google.protobuf.message.Message):
     @property
     def warnings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Warnings in words."""
+
+    @property
+    def draws(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Draw]:
+        """What its parts were selected from."""
 
     def __init__(
         self,
@@ -1238,9 +1459,11 @@ class Round(google.protobuf.message.Message):
         control_targets: builtins.int = ...,
         control_images: builtins.int = ...,
         warnings: collections.abc.Iterable[builtins.str] | None = ...,
+        planned_images: builtins.int = ...,
+        draws: collections.abc.Iterable[global___Draw] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answers", b"answers", "campaign_id", b"campaign_id", "control_images", b"control_images", "control_targets", b"control_targets", "cost_usd_micros", b"cost_usd_micros", "create_time", b"create_time", "explanation", b"explanation", "images", b"images", "number", b"number", "picks", b"picks", "round_id", b"round_id", "state", b"state", "strategy", b"strategy", "targets_found", b"targets_found", "warnings", b"warnings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answers", b"answers", "campaign_id", b"campaign_id", "control_images", b"control_images", "control_targets", b"control_targets", "cost_usd_micros", b"cost_usd_micros", "create_time", b"create_time", "draws", b"draws", "explanation", b"explanation", "images", b"images", "number", b"number", "picks", b"picks", "planned_images", b"planned_images", "round_id", b"round_id", "state", b"state", "strategy", b"strategy", "targets_found", b"targets_found", "warnings", b"warnings"]) -> None: ...
 
 global___Round = Round
 
@@ -1392,7 +1615,7 @@ class QuoteRoundRequest(google.protobuf.message.Message):
 
     ROUND_ID_FIELD_NUMBER: builtins.int
     round_id: builtins.str
-    """Its id; empty takes the newest round of the newest campaign."""
+    """Its id; empty takes the newest round of the newest campaign, which before its first round is quoted without one."""
     def __init__(
         self,
         *,
@@ -1418,6 +1641,7 @@ class QuoteRoundResponse(google.protobuf.message.Message):
     MAX_COST_USD_MICROS_FIELD_NUMBER: builtins.int
     AVAILABLE_USD_MICROS_FIELD_NUMBER: builtins.int
     WITHIN_BUDGET_FIELD_NUMBER: builtins.int
+    FORECAST_FIELD_NUMBER: builtins.int
     images: builtins.int
     """Images."""
     pages: builtins.int
@@ -1438,6 +1662,10 @@ class QuoteRoundResponse(google.protobuf.message.Message):
     """Left in the budget before this round."""
     within_budget: builtins.bool
     """Whether max_cost fits into the budget."""
+    @property
+    def forecast(self) -> global___Forecast:
+        """What the campaign will still take; absent without target labels."""
+
     def __init__(
         self,
         *,
@@ -1451,10 +1679,54 @@ class QuoteRoundResponse(google.protobuf.message.Message):
         max_cost_usd_micros: builtins.int = ...,
         available_usd_micros: builtins.int = ...,
         within_budget: builtins.bool = ...,
+        forecast: global___Forecast | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["available_usd_micros", b"available_usd_micros", "expected_answers", b"expected_answers", "expected_cost_usd_micros", b"expected_cost_usd_micros", "images", b"images", "max_answers", b"max_answers", "max_cost_usd_micros", b"max_cost_usd_micros", "min_answers", b"min_answers", "min_cost_usd_micros", b"min_cost_usd_micros", "pages", b"pages", "within_budget", b"within_budget"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["forecast", b"forecast"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["available_usd_micros", b"available_usd_micros", "expected_answers", b"expected_answers", "expected_cost_usd_micros", b"expected_cost_usd_micros", "forecast", b"forecast", "images", b"images", "max_answers", b"max_answers", "max_cost_usd_micros", b"max_cost_usd_micros", "min_answers", b"min_answers", "min_cost_usd_micros", b"min_cost_usd_micros", "pages", b"pages", "within_budget", b"within_budget"]) -> None: ...
 
 global___QuoteRoundResponse = QuoteRoundResponse
+
+@typing.final
+class Forecast(google.protobuf.message.Message):
+    """Labels that a campaign is expected to take from now on."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIND_LABELS_FIELD_NUMBER: builtins.int
+    PROVE_LABELS_FIELD_NUMBER: builtins.int
+    POOL_FIELD_NUMBER: builtins.int
+    TARGETS_FIELD_NUMBER: builtins.int
+    ASSUMED_FIELD_NUMBER: builtins.int
+    RECALL_FIELD_NUMBER: builtins.int
+    CONFIDENCE_FIELD_NUMBER: builtins.int
+    find_labels: builtins.int
+    """Until ranking finds no more than chance does."""
+    prove_labels: builtins.int
+    """Uniform draws after that, until the recall is proven."""
+    pool: builtins.int
+    """Unlabeled images."""
+    targets: builtins.int
+    """Wanted images in all that it counts with."""
+    assumed: builtins.bool
+    """Whether their number is an assumption, as no control draw has found any."""
+    recall: builtins.float
+    """Recall to be proven."""
+    confidence: builtins.float
+    """Confidence of the proof."""
+    def __init__(
+        self,
+        *,
+        find_labels: builtins.int = ...,
+        prove_labels: builtins.int = ...,
+        pool: builtins.int = ...,
+        targets: builtins.int = ...,
+        assumed: builtins.bool = ...,
+        recall: builtins.float = ...,
+        confidence: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["assumed", b"assumed", "confidence", b"confidence", "find_labels", b"find_labels", "pool", b"pool", "prove_labels", b"prove_labels", "recall", b"recall", "targets", b"targets"]) -> None: ...
+
+global___Forecast = Forecast
 
 @typing.final
 class CollectRoundRequest(google.protobuf.message.Message):
