@@ -13,6 +13,8 @@ from gandt.tables.files import Row, read_rows, write_rows
 
 ANSWER_COLUMNS = ("image", "worker", "label", "job", "page", "time", "seconds", "state")
 ALIASES = {"task": "image"}  # crowd-kit's name
+MOST_CELLS = 100_000  # different label cells that are remembered
+_STATES = frozenset(AnswerState)
 
 
 def read_answers(path: str, multi_label: bool = False, raw: bool = False) -> Iterator[Answer]:
@@ -25,24 +27,35 @@ def read_answers(path: str, multi_label: bool = False, raw: bool = False) -> Ite
     Raises:
         InvalidInput: an empty cell, an unknown state, a time that is no ISO 8601; names file and line.
     """
+    seen: dict[str, tuple[str, ...]] = {}  # few cells differ in a long table
     for row in read_rows(path, ("image", "worker", "label"), ALIASES):
         cell = row.text("label")
-        labels = tuple(part for part in cell.split(LABEL_SEPARATOR) if part) if raw else split_labels(cell)
+        labels = seen.get(cell)
+        if labels is None:
+            labels = tuple(part for part in cell.split(LABEL_SEPARATOR) if part) if raw else split_labels(cell)
+            if len(seen) < MOST_CELLS:
+                seen[cell] = labels
+        has = row.values.__contains__  # columns that are not there are not looked at a million times
         yield Answer(
             image_id=row.required("image"),
             worker_id=row.required("worker"),
             labels=labels,
             state=_state(row, labels, multi_label or raw),
-            job=row.text("job"),
-            page=row.text("page"),
-            answered_at=_time(row),
-            seconds=row.number("seconds", -1.0) if row.text("seconds").strip() else None,
+            job=row.text("job") if has("job") else "",
+            page=row.text("page") if has("page") else "",
+            answered_at=_time(row) if has("time") else None,
+            seconds=_seconds(row) if has("seconds") else None,
         )
+
+
+def _seconds(row: Row) -> float | None:
+    seconds = row.number("seconds", -1.0)
+    return seconds if seconds >= 0 else None
 
 
 def _state(row: Row, labels: tuple[str, ...], empty_is_answer: bool) -> AnswerState:
     cell = row.text("state").strip() or AnswerState.ANSWERED
-    if cell not in set(AnswerState):
+    if cell not in _STATES:
         raise InvalidInput(
             f"{row.where}: state {cell!r} is none of {', '.join(AnswerState)}", field="state", reason="BAD_STATE"
         )
