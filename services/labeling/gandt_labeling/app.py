@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from gandt_labeling import api_s3, api_sagemaker, media, portal
+from gandt_labeling import api_s3, api_sagemaker, media, operator_api, portal
 from gandt_labeling.web import Web
 
 Scope = MutableMapping[str, Any]
@@ -38,6 +38,7 @@ def build_app(web: Web, seen_at: Callable[[str, int, str], None], loopback_only:
         *api_sagemaker.routes(web),
         *api_s3.routes(web),
         *portal.routes(web),
+        *operator_api.routes(web),
         *media.routes(web),
         Mount("/static", _Static(directory=STATIC)),
     ]

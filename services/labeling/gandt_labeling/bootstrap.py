@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from gandt.adapters.object_stores import open_objects
 from gandt.adapters.pillow_images import PillowImages
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.system_clock import SystemClock
+from gandt.client.jobcontroller import JobControllerClient
 from gandt.domain.errors import InvalidInput, PermissionDenied
 from gandt.runtime.application import Application
 from gandt.runtime.peers import Peers
@@ -23,8 +24,9 @@ from gandt_labeling.liquid_pages import LiquidPages
 from gandt_labeling.service.engine import Engine
 from gandt_labeling.service.jobs import Home, LabelingJobs
 from gandt_labeling.service.leases import Leases
+from gandt_labeling.service.operator import Operator
 from gandt_labeling.service.parts import Limits, Parts
-from gandt_labeling.service.ports import METRICS
+from gandt_labeling.service.ports import METRICS, Controller
 from gandt_labeling.service.steady_clock import SteadyClock
 from gandt_labeling.service.tokens import Tokens
 from gandt_labeling.service.workers import Workers
@@ -40,15 +42,19 @@ MAX_SHOWN_PIXELS = 50_000_000  # of an image that is converted for the page: 150
 SECRET_FILE = "labeling.key"
 
 
-def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
+def bootstrap(
+    settings: Settings, peers: Peers | None = None, controller: Callable[[], Controller | None] | None = None
+) -> Application:
     """The application; its engine starts with `warm_up`.
 
+    Args:
+        peers: where the job controller is, for the operator's page; nothing else calls another service.
+        controller: instead of what `peers` find.
     Raises:
         InvalidInput: it would listen beyond this machine without an access key.
         WrongState: another process serves the same data folder.
         BackendUnavailable: the database does not open.
     """
-    del peers  # it calls no other service
     verifier = _verifier(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     # PostgreSQL is shared by design, and the deployment runs one replica; a SQLite file is guarded here.
@@ -74,7 +80,9 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         workteams=Workteams(database, tokens, home),
         leases=Leases(database, time, meter, limits.grace_seconds, engine.wake),
         workers=workers,
+        operator=Operator(database, time),
         tokens=tokens,
+        controller=controller or (lambda: _controller(peers)),
         objects=objects,
         pages=pages,
         clock=clock,
@@ -103,6 +111,13 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         close=close,
         registry=meter.registry,
     )
+
+
+def _controller(peers: Peers | None) -> Controller | None:
+    """The job controller, if one runs; it is not started for the operator's page."""
+    if peers is None or not peers.running("jobcontroller"):
+        return None
+    return JobControllerClient(peers.connect("jobcontroller"))
 
 
 @dataclass

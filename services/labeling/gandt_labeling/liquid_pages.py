@@ -179,6 +179,7 @@ def _head(request: FrameRequest) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Task</title>'
         f'<meta name="gandt-lease" content="{html.escape(request.lease_id)}">'
         f'<meta name="gandt-portal" content="{html.escape(request.portal)}">\n'
+        + ('<meta name="gandt-ahead" content="yes">\n' if request.ahead else "")
     )
 
 

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,27 +14,28 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from gandt.domain.errors import GandtError, InvalidInput, NotFound, PermissionDenied, Unauthenticated
+from gandt.domain.errors import GandtError, InvalidInput, NotFound
 from gandt_labeling import media
-from gandt_labeling.service.answers import MAX_ANSWER_BYTES
+from gandt_labeling.operator_api import check_operator
 from gandt_labeling.service.leases import Lease, Upcoming
 from gandt_labeling.service.ports import FrameRequest
 from gandt_labeling.service.spec import Job
 from gandt_labeling.service.workers import SESSION_SECONDS
 from gandt_labeling.validation import encodes
-from gandt_labeling.web import Web, error_response, in_thread, json_response, log, read_body
+from gandt_labeling.web import (
+    PAGE_HEADERS,
+    Web,
+    error_response,
+    in_thread,
+    iso,
+    json_body,
+    json_response,
+    log,
+    same_origin,
+)
 
 COOKIE = "gandt_session"
-_BODY = 2 * MAX_ANSWER_BYTES  # an answer and the JSON around it
 _STATIC = Path(__file__).resolve().parent / "static"
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; frame-src 'self'; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'",
-    "Cache-Control": "no-cache",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
 # What the worker sees in place of a page that its template cannot make; the portal around it offers the way out.
 _UNSHOWN = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Task</title>'
@@ -55,7 +54,7 @@ def routes(web: Web) -> list[Route]:
         async def endpoint(request: Request) -> Response:
             try:
                 if method != "GET":
-                    _same_origin(web, request)
+                    same_origin(web, request)
                 return await handler(web, request)
             except GandtError as error:
                 return error_response(error)
@@ -81,11 +80,11 @@ def routes(web: Web) -> list[Route]:
 
 
 async def _page(_web: Web, _request: Request) -> Response:
-    return FileResponse(_STATIC / "portal.html", headers=_PAGE_HEADERS, media_type="text/html; charset=utf-8")
+    return FileResponse(_STATIC / "portal.html", headers=PAGE_HEADERS, media_type="text/html; charset=utf-8")
 
 
 async def _enter(web: Web, request: Request) -> Response:
-    invite = _text((await _body(request)).get("invite", ""), "invite")
+    invite = _text((await json_body(request)).get("invite", ""), "invite")
     worker, session = await in_thread(web.workers.enter, invite)
     response = json_response({"worker": worker})
     secure = web.origin(request).startswith("https:")
@@ -94,15 +93,14 @@ async def _enter(web: Web, request: Request) -> Response:
 
 
 async def _invite(web: Web, request: Request) -> Response:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), web.operator_token.encode()):
-        raise Unauthenticated("invites are made with the operator's token", fix="send Authorization: Bearer <token>")
-    body = await _body(request)
+    check_operator(web, request)
+    body = await json_body(request)
     name, seconds = body.get("name", ""), body.get("valid_seconds")
     is_duration = isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0
     if not isinstance(name, str) or not encodes(name) or not (seconds is None or is_duration):
         raise InvalidInput("name is text and valid_seconds a positive number", field="name")
     invite = web.workers.invite(name, seconds)
+    await in_thread(web.operator.note, "invite", web.workers.pseudonym(name) if name else "team link")
     return json_response({"invite": invite, "url": invite_url(web.origin(request), invite)})
 
 
@@ -112,7 +110,8 @@ def invite_url(origin: str, invite: str) -> str:
 
 
 async def _jobs(web: Web, request: Request) -> Response:
-    found = await in_thread(web.leases.open_jobs, _worker(web, request))
+    worker = _worker(web, request)
+    found = await in_thread(web.leases.open_jobs, worker)
     jobs = [
         {
             "job": job.spec.name,
@@ -120,22 +119,24 @@ async def _jobs(web: Web, request: Request) -> Response:
             "description": job.spec.description,
             "done": done,
             "remaining": remaining,
-            "pay": "",
+            "pay": f"{job.pay / 1e6:.2f} USD a page" if job.pay else "",
         }
         for job, done, remaining in found
     ]
-    return json_response({"jobs": jobs})
+    return json_response({"jobs": jobs, "paused": await in_thread(web.workers.pause_of, worker)})
 
 
 async def _next(web: Web, request: Request) -> Response:
-    body = await _body(request)
+    body = await json_body(request)
     job = _text(body.get("job") or "", "job")
     worker = _worker(web, request)
     prefer = _open_ahead(web, _text(body.get("ahead") or "", "ahead"), worker)
     lease = await in_thread(web.leases.next_task, worker, job, prefer)
     if lease is None:
         return Response(status_code=204, headers={"Retry-After": str(web.poll_seconds), "Cache-Control": "no-store"})
-    return json_response({**_lease_json(lease), "ahead": _ahead(web, Upcoming(lease.job.job_id, lease.task_no), worker)})
+    return json_response(
+        {**_lease_json(lease), "ahead": _ahead(web, Upcoming(lease.job.job_id, lease.task_no), worker)}
+    )
 
 
 async def _upcoming(web: Web, request: Request) -> Response:
@@ -166,30 +167,30 @@ async def _get(web: Web, request: Request) -> Response:
 
 
 async def _draft(web: Web, request: Request) -> Response:
-    body = await _body(request)
+    body = await json_body(request)
     draft = body.get("answer", body)
     await in_thread(web.leases.save_draft, request.path_params["lease"], _worker(web, request), draft)
     return Response(status_code=204)
 
 
 async def _heartbeat(web: Web, request: Request) -> Response:
-    seconds = (await _body(request)).get("active_s", 0.0)
+    seconds = (await json_body(request)).get("active_s", 0.0)
     left = await in_thread(web.leases.heartbeat, request.path_params["lease"], _worker(web, request), seconds)
     return json_response({"seconds_left": round(left, 3)})
 
 
 async def _submit(web: Web, request: Request) -> Response:
-    body = await _body(request)
+    body = await json_body(request)
     worker = _worker(web, request)
     lease, seconds = request.path_params["lease"], body.get("active_s", 0.0)
     receipt = await in_thread(web.leases.submit, lease, worker, body.get("answer"), seconds)
     return json_response(
-        {"answer_id": receipt.answer_id, "lease": receipt.lease_id, "submitted_at": _iso(receipt.submitted_at)}
+        {"answer_id": receipt.answer_id, "lease": receipt.lease_id, "submitted_at": iso(receipt.submitted_at)}
     )
 
 
 async def _decline(web: Web, request: Request) -> Response:
-    reason = _text(str((await _body(request)).get("reason", "")), "reason")
+    reason = _text(str((await json_body(request)).get("reason", "")), "reason")
     await in_thread(web.leases.decline, request.path_params["lease"], _worker(web, request), reason)
     return Response(status_code=204)
 
@@ -210,13 +211,15 @@ async def _frame_ahead(web: Web, request: Request) -> Response:
     if upcoming is None:
         raise NotFound("this page is another worker's", kind="page", id="ahead")
     job, task_input = await in_thread(web.leases.page_ahead, worker, upcoming)
-    return await _rendered(web, request, job, task_input, token)
+    return await _rendered(web, request, job, task_input, token, ahead=True)
 
 
-async def _rendered(web: Web, request: Request, job: Job, task_input: Any, page_id: str) -> Response:
+async def _rendered(
+    web: Web, request: Request, job: Job, task_input: Any, page_id: str, ahead: bool = False
+) -> Response:
     origin, nonce = web.origin(request), secrets.token_urlsafe(16)
     sign = media.signer(web, origin, page_id)
-    page = FrameRequest(job.template, task_input, page_id, origin, sign)
+    page = FrameRequest(job.template, task_input, page_id, origin, sign, ahead)
     try:
         html = await in_thread(web.pages.render, page, nonce)
     except InvalidInput as error:
@@ -250,24 +253,13 @@ def _lease_json(lease: Lease) -> dict[str, Any]:
         "job": lease.job.spec.name,
         "title": lease.job.spec.title,
         "description": lease.job.spec.description,
-        "expires_at": _iso(lease.expires_at),
+        "expires_at": iso(lease.expires_at),
         "seconds_left": round(lease.seconds_left, 3),
         "frame_url": f"/frame/{lease.lease_id}",
         "draft": json.loads(lease.draft) if lease.draft else None,
         "task": lease.task_input,
         "progress": {"done": lease.done, "remaining": lease.remaining},
     }
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    data = await read_body(request, _BODY)
-    try:
-        value = json.loads(data or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput("the body is not JSON", field="body") from error
-    if not isinstance(value, dict):
-        raise InvalidInput("the body is not a JSON object", field="body")
-    return value
 
 
 def _text(value: Any, field: str) -> str:
@@ -278,16 +270,3 @@ def _text(value: Any, field: str) -> str:
 
 def _worker(web: Web, request: Request) -> str:
     return web.workers.of_session(request.cookies.get(COOKIE, ""))
-
-
-def _same_origin(web: Web, request: Request) -> None:
-    """Refuse what another site's page makes a browser send; programs without a browser send neither header."""
-    origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site")
-    foreign = origin != web.origin(request) if origin is not None else site not in (None, "same-origin", "none")
-    if foreign:
-        raise PermissionDenied("this request comes from another site", reason="CROSS_SITE")
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

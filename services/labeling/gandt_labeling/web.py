@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -27,9 +28,11 @@ from gandt.domain.errors import (
 )
 from gandt.ports.clock import Clock
 from gandt.ports.object_store import ObjectStore
+from gandt_labeling.service.answers import MAX_ANSWER_BYTES
 from gandt_labeling.service.jobs import LabelingJobs
 from gandt_labeling.service.leases import Leases
-from gandt_labeling.service.ports import PageRenderer
+from gandt_labeling.service.operator import Operator
+from gandt_labeling.service.ports import Controller, PageRenderer
 from gandt_labeling.service.tokens import Tokens
 from gandt_labeling.service.workers import Workers
 from gandt_labeling.service.workteams import Workteams
@@ -39,6 +42,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger("gandt.labeling.http")
+
+_BODY = 2 * MAX_ANSWER_BYTES  # an answer and the JSON around it
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 _STATUS: dict[type[GandtError], int] = {
     InvalidInput: 400,
@@ -57,7 +69,8 @@ class Web:
 
     Attributes:
         verifier: None lets unsigned API calls in (loopback only).
-        operator_token: opens POST /api/invites.
+        operator_token: opens the operator's page and calls.
+        controller: the job controller for the operator's page; None while none is connected.
         browser_image: makes a JPEG of an image that browsers do not show; InvalidInput when it is none.
         public_url: origin that workers see, "" to take it from each request.
         inline_scripts: whether a template's own inline scripts run.
@@ -70,6 +83,7 @@ class Web:
     workteams: Workteams
     leases: Leases
     workers: Workers
+    operator: Operator
     tokens: Tokens
     objects: ObjectStore
     pages: PageRenderer
@@ -77,6 +91,7 @@ class Web:
     verifier: Verifier | None
     operator_token: str
     browser_image: Callable[[bytes], bytes]
+    controller: Callable[[], Controller | None] = lambda: None
     public_url: str = ""
     inline_scripts: bool = True
     max_object_bytes: int = 256 * 1024 * 1024
@@ -126,6 +141,36 @@ async def read_body(request: Request, limit: int) -> bytes:
 async def in_thread(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a synchronous use case without holding up other requests."""
     return await run_in_threadpool(call, *args, **kwargs)
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """The body as a JSON object, {} for none.
+
+    Raises:
+        InvalidInput: it is none, or too large.
+    """
+    data = await read_body(request, _BODY)
+    try:
+        value = json.loads(data or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("the body is not JSON", field="body") from error
+    if not isinstance(value, dict):
+        raise InvalidInput("the body is not a JSON object", field="body")
+    return value
+
+
+def same_origin(web: Web, request: Request) -> None:
+    """Refuse what another site's page makes a browser send; programs without a browser send neither header."""
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site")
+    foreign = origin != web.origin(request) if origin is not None else site not in (None, "same-origin", "none")
+    if foreign:
+        raise PermissionDenied("this request comes from another site", reason="CROSS_SITE")
+
+
+def iso(seconds: float) -> str:
+    """A time as pages and programs get it, `2026-11-23T16:38:15.191Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def error_response(error: GandtError, headers: Mapping[str, str] | None = None) -> Response:

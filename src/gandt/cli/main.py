@@ -49,6 +49,7 @@ VERBS = {
     "pause": "pause a campaign",
     "resume": "resume a campaign",
     "cancel": "end a campaign; answers are kept",
+    "invite": "make a link for somebody who labels",
     "workers": "show how reliable workers are, or forget one",
     "model": "write an embedding model for machines without torch",
     "vectors": "copy a collection of vectors to a file, or back",

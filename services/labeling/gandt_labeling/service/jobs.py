@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
 
 from gandt.domain.errors import AlreadyExists, GandtError, InvalidInput, NotFound, WrongState
+from gandt_labeling.service import audit
 from gandt_labeling.service.page_tokens import fingerprint, open_page
 from gandt_labeling.service.spec import CAMPAIGN_TAG, Job, Json, job_of
 from gandt_labeling.service.steady_clock import SteadyClock
@@ -91,6 +92,7 @@ class LabelingJobs:
             if connection.execute(select(jobs.c.job_id).where(jobs.c.name_key == name.lower())).first():
                 raise AlreadyExists(f"Labeling job {name} already exists", kind="labeling job", id=name)
             connection.execute(jobs.insert().values(row))
+            audit.note(connection, now, "api", "create job", name)
 
         self._database.write(insert)
         self._wake()
@@ -171,6 +173,7 @@ class LabelingJobs:
                     state=job.status,
                 )
             begin_stop(connection, job, self._time.now())
+            audit.note(connection, self._time.now(), "api", "stop job", job.spec.name)
 
         self._database.write(begin)
         self._wake()

@@ -23,7 +23,7 @@ from gandt_labeling.service.closing import expire_leases, free_slot
 from gandt_labeling.service.spec import Job, job_of
 from gandt_labeling.service.steady_clock import SteadyClock
 from gandt_labeling.service.tiles import without_images
-from gandt_labeling.service.workers import touch
+from gandt_labeling.service.workers import may_work, touch
 from gandt_labeling.store.database import Database
 from gandt_labeling.store.schema import assignments, jobs, seen_images, task_images, tasks
 
@@ -216,6 +216,8 @@ class Leases:
         row = connection.execute(held.order_by(assignments.c.leased_at).limit(1)).first()
         if row is not None:
             return _lease(connection, row, now)
+        if not may_work(connection, worker_id):
+            return None
         for job in _running(connection, job_name):
             free = candidates.free_tasks(connection, job, worker_id)
             task_no = candidates.choose(free, job, worker_id)
@@ -312,7 +314,9 @@ class Leases:
 
 
 def _running(connection: Connection, job_name: str) -> list[Job]:
-    query = select(jobs).where(jobs.c.status == "InProgress").order_by(jobs.c.created_at, jobs.c.job_id)
+    query = (
+        select(jobs).where(jobs.c.status == "InProgress", jobs.c.paused == 0).order_by(jobs.c.created_at, jobs.c.job_id)
+    )
     if job_name:
         query = query.where(jobs.c.name_key == job_name.lower())
     return [job_of(row) for row in connection.execute(query)]

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gandt.domain.catalog import StoredLabel
+from gandt.domain.labeling.campaigns import Campaign
+from gandt.domain.labeling.outcomes import GivenLabel, Imported
+from gandt.domain.labeling.rounds import Round
 from gandt.ports.meter import Metric
 
 SignMedia = Callable[[str], str]
@@ -42,6 +46,7 @@ class FrameRequest:
         lease_id: goes back with every message of the page.
         portal: origin of the portal, `http://host:port`; the page posts its messages to it and to nobody else.
         sign: turns S3 URIs into URLs for this worker.
+        ahead: nobody sees the page yet: it must not take the keyboard before it is shown.
     """
 
     template: str
@@ -49,6 +54,7 @@ class FrameRequest:
     lease_id: str
     portal: str
     sign: SignMedia
+    ahead: bool = False
 
 
 class PageRenderer(Protocol):
@@ -76,6 +82,34 @@ class PageRenderer(Protocol):
         Raises:
             InvalidInput: the template fails on this input, or exceeds a limit.
         """
+        ...
+
+
+class Controller(Protocol):
+    """What the operator's page asks of the job controller; `gandt.client.jobcontroller` is one."""
+
+    def list_campaigns(self) -> Iterator[Campaign]:
+        """All campaigns, newest first."""
+        ...
+
+    def get_campaign(self, campaign_id: str = "") -> Campaign:
+        """A campaign, the newest for "". Raises NotFound."""
+        ...
+
+    def list_rounds(self, campaign_id: str = "") -> Iterator[Round]:
+        """A campaign's rounds in order."""
+        ...
+
+    def list_labels(self, campaign_id: str = "") -> Iterator[StoredLabel]:
+        """A campaign's labels by image id."""
+        ...
+
+    def update_campaign(self, campaign_id: str, paused: bool | None = None) -> Campaign:
+        """Pause or resume. Raises WrongState when it has ended."""
+        ...
+
+    def review_labels(self, reviews: Sequence[GivenLabel], reviewer: str, campaign_id: str = "") -> Imported:
+        """Record an expert's decisions."""
         ...
 
 

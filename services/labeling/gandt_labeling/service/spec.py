@@ -13,6 +13,7 @@ from sqlalchemy import Row
 
 THIRTY_DAYS = 2_592_000
 CAMPAIGN_TAG = "gandt:campaign"
+PAY_TAG = "gandt:pay-usd-micros"  # for one submitted page, to a private team
 
 Json = dict[str, Any]
 
@@ -103,7 +104,16 @@ class Job:
     created_at: float
     modified_at: float
     stop_at: float | None
+    paused: bool
     spec: JobSpec
+
+    @property
+    def pay(self) -> int:
+        """What a submitted page earns, in millionths of a US dollar: the public price, else the tag's, else 0."""
+        price = self.request["HumanTaskConfig"].get("PublicWorkforceTaskPrice", {}).get("AmountInUsd", {})
+        tenths = price.get("Dollars", 0) * 1000 + price.get("Cents", 0) * 10 + price.get("TenthFractionsOfACent", 0)
+        tagged = self.tags.get(PAY_TAG, "0")
+        return int(tenths * 1000 or (tagged if tagged.isdecimal() else 0))
 
 
 def job_of(row: Row[Any]) -> Job:
@@ -123,5 +133,6 @@ def job_of(row: Row[Any]) -> Job:
         created_at=row.created_at,
         modified_at=row.modified_at,
         stop_at=row.stop_at,
+        paused=bool(row.paused),
         spec=parse_spec(request),
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Set
 from typing import Any
 
@@ -27,6 +28,25 @@ def without_images(task_input: Any, hidden: Set[str]) -> Any:
         shared = {key: value for key, value in tiles[0].items() if key not in others}
         shown[0] = {**shared, **shown[0]}
     return {**task_input, "taskObject": shown}
+
+
+def tile_labels(task_input: Any, answer: Any) -> dict[str, frozenset[str]]:
+    """By image what a form of our kind says of it: the labels, or none for what is not an answer.
+
+    Tiles that were left open, and forms of other templates, are left out.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for tile in _tiles(task_input) if isinstance(answer, dict) else []:
+        image = _image(tile)
+        if not image or "index" not in tile:
+            continue
+        try:
+            labels = json.loads(answer.get(f"labels-{tile['index']}", "null"))
+        except (TypeError, ValueError, RecursionError):
+            continue
+        if isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels):
+            found[image] = frozenset(labels)
+    return found
 
 
 def _tiles(task_input: Any) -> list[Any]:

@@ -26,6 +26,11 @@ def touch(connection: Connection, worker_id: str, now: float) -> None:
     connection.execute(update(workers).where(workers.c.worker_id == worker_id).values(seen_at=now))
 
 
+def may_work(connection: Connection, worker_id: str) -> bool:
+    """Whether the worker gets new pages: not while an operator, or a rule, has paused them."""
+    return connection.execute(select(workers.c.state).where(workers.c.worker_id == worker_id)).scalar() != "paused"
+
+
 class Workers:
     """Use cases of invites and sessions.
 
@@ -49,6 +54,16 @@ class Workers:
         claims = {"w": self._tokens.pseudonym("worker", name)} if name else {"t": 1}
         expires_at = None if valid_seconds is None else self._time.now() + valid_seconds
         return self._tokens.make("invite", claims, expires_at)
+
+    def pseudonym(self, name: str) -> str:
+        """The worker id of a personal invite's worker."""
+        return f"private.{self._region}.{self._tokens.pseudonym('worker', name)}"
+
+    def pause_of(self, worker_id: str) -> str | None:
+        """Why a worker gets no new pages, "" without a reason; None for one who does."""
+        with self._database.read() as connection:
+            row = connection.execute(select(workers).where(workers.c.worker_id == worker_id)).first()
+        return row.state_reason if row is not None and row.state == "paused" else None
 
     def enter(self, invite: str) -> tuple[str, str]:
         """Begin a session: (worker id, session token).

@@ -12,6 +12,7 @@
 //   {type: "unknown", element}      a crowd element that is not defined here: its children show, it submits nothing
 // Portal to page, accepted from the parent window only:
 //   {v: 1, type: "restore", answer}  an earlier draft: fills the named controls and fires "gandt:restore" on the form
+//   {v: 1, type: "show"}             a page that was loaded ahead is seen now: fires "gandt:show" on the form
 //   {v: 1, type: "prefs", prefs}     what the worker set before: fires "gandt:prefs" on the form
 //   {v: 1, type: "retry"}            the submit was not accepted: the form can be submitted again
 (function () {
@@ -37,6 +38,11 @@
     return element;
   };
   let unique = 0;
+
+  // A page that is loaded ahead must not take the keyboard from the one that is worked on.
+  const focusElement = HTMLElement.prototype.focus, focusWindow = window.focus;
+  const isAhead = meta("ahead") === "yes";
+  if (isAhead) HTMLElement.prototype.focus = window.focus = () => {};
 
   // An element whose inside is built once, after its children are parsed.
   class Crowd extends HTMLElement {
@@ -448,7 +454,7 @@
   const style = document.createElement("style");
   style.textContent = `
     crowd-form { display: block; font-family: system-ui, sans-serif; }
-    crowd-button { display: inline-block; min-height: 24px; padding: 8px 16px; border: 1px solid #545b64;
+    crowd-button { display: inline-block; min-height: 44px; box-sizing: border-box; padding: 8px 16px; border: 1px solid #545b64;
       border-radius: 4px; cursor: pointer; user-select: none; background: #fff; color: #16191f; }
     crowd-button[variant="primary"] { background: #0b5394; border-color: #0b5394; color: #fff; }
     crowd-button[disabled] { background: #16191f; color: #fff; }
@@ -469,6 +475,11 @@
     const message = event.data;
     if (event.source !== window.parent || !form || !message || message.v !== 1) return;
     if (message.type === "retry") form.sent = false;
+    if (message.type === "show" && isAhead) {
+      HTMLElement.prototype.focus = focusElement;
+      window.focus = focusWindow;
+      form.dispatchEvent(new CustomEvent("gandt:show"));
+    }
     if (message.type === "prefs") form.dispatchEvent(new CustomEvent("gandt:prefs", { detail: message.prefs }));
     if (message.type === "restore" && message.answer && typeof message.answer === "object") form.restore(message.answer);
   });

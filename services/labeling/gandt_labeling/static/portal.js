@@ -198,6 +198,7 @@
     clearTimeout(lateTimer);
     banner("");
     document.body.dataset.state = "working";
+    tell({ type: "show" });
     const kept = store.get("prefs");
     if (kept) tell({ type: "prefs", prefs: kept });
     const draft = store.get(`draft.${lease.lease}`) || lease.draft;
@@ -245,8 +246,11 @@
         seenAt = Date.now();
         return showLease();
       }
-      const jobs = (await persist("GET", "/api/jobs").catch(() => ({}))).jobs || [];
-      if (jobs.length) {
+      const found = await persist("GET", "/api/jobs").catch(() => ({}));
+      const jobs = found.jobs || [];
+      if (typeof found.paused === "string") {
+        notice("Your work is paused", `${found.paused ? sentence(found.paused) + " " : ""}Please ask whoever invited you.`);
+      } else if (jobs.length) {
         notice("Nothing for you right now", "Others are working on what is left. This page looks again by itself.");
       } else {
         notice("All done, thank you", "There is nothing to label at the moment. New work appears here by itself.");
@@ -367,6 +371,7 @@
     if (!message || message.v !== 1) return;
     if (ahead && event.source === spare.contentWindow) {
       if (message.type === "ready" && message.lease === ahead.ahead) ahead.ready = true;
+      if (document.activeElement === spare) frame.focus();
       return; // nothing else counts from a page that nobody sees
     }
     if (!lease || event.source !== frame.contentWindow || message.lease !== pageId) return;
