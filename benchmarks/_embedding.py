@@ -6,21 +6,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _serving import serving as start
 from PIL import Image
 
-from gandt.client.connection import connect
 from gandt.client.embedding import EmbeddingClient
-from gandt.domain.errors import BackendUnavailable
 
 SHARED = Path(os.environ.get("GANDT_SHARED_DIR", Path(__file__).resolve().parents[2] / "shared"))
 MOBILENET = SHARED / "weights" / "mobilenet_v2_coral_ptq_fp16.safetensors"
@@ -64,34 +59,9 @@ class Server:
 @contextlib.contextmanager
 def serving(folder: Path, processor: int | None = None, **settings: object) -> Iterator[Server]:
     """A new server with these settings, on one processor alone if wanted."""
-    port, metrics_port = _free_port(), _free_port()
-    given = {
-        "PORT": port,
-        "HEALTH_PORT": "",
-        "METRICS_PORT": metrics_port,
-        "DATA_DIR": folder,
-        "LOG_LEVEL": "warning",
-        **{name.upper(): value for name, value in settings.items()},
-    }
-    environment = os.environ | {f"GANDT_EMBEDDING__{name}": str(value) for name, value in given.items()}
-    pinned = ["taskset", "--cpu-list", str(processor)] if processor is not None else []
-    process = subprocess.Popen([*pinned, sys.executable, "-m", "gandt_embedding"], env=environment)
-    address = f"127.0.0.1:{port}"
-    try:
-        with connect(address, service="embedding", connect_seconds=60) as channel:
-            client = EmbeddingClient(channel)
-            while True:
-                try:
-                    client.get_model()
-                    break
-                except BackendUnavailable:  # it is warming up
-                    if process.poll() is not None:
-                        raise
-                    time.sleep(0.2)
-            yield Server(client, address, f"http://127.0.0.1:{metrics_port}/metrics", process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    with start("embedding", folder, lambda c: EmbeddingClient(c).get_model(), processor, **settings) as running:
+        client = EmbeddingClient(running.channel)
+        yield Server(client, running.address, running.metrics_url, running.process.pid)
 
 
 def mobilenet(folder: Path) -> dict[str, object]:
@@ -122,9 +92,3 @@ def photos(count: int, width: int = 640, height: int = 480, seed: int = 0) -> li
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(data, "JPEG", quality=85)
         images.append(data.getvalue())
     return images
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -17,22 +17,16 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import contextlib
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _serving import serving
+from _timing import interleaved
 from numpy.typing import NDArray
 
-from gandt.client.connection import connect
 from gandt.client.vectorsearch import VectorSearchClient
-from gandt.domain.errors import BackendUnavailable
 from gandt.domain.vectors import VectorSet
 
 Matrix = NDArray[np.float32]
@@ -49,7 +43,10 @@ def main() -> None:
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        client = stack.enter_context(server(folder))
+        service = stack.enter_context(
+            serving("vectorsearch", folder, lambda c: VectorSearchClient(c).list_collections())
+        )
+        client = VectorSearchClient(service.channel)
         for rows, dim in ((args.rows, 512), (args.wide_rows, 2048)):
             matrix, pairs = planted(rows, dim)
             ids = [f"i{row:06d}" for row in range(rows)]
@@ -82,6 +79,7 @@ def compared(client: VectorSearchClient, lite: Any, name: str, ids: list[str]) -
             "pymilvus get": lambda i: lite.get("c", wanted[i], output_fields=["vector"]),
         },
         50,
+        turn=5,
     )
     line("fetch of 100 ids, 1/s", 1 / fetch["fetch"], 1 / fetch["pymilvus get"], 10)
 
@@ -160,47 +158,6 @@ def lite_of(path: Path, ids: list[str], matrix: Matrix) -> Any:
     lite.flush("c")
     lite.load_collection("c")
     return lite
-
-
-@contextlib.contextmanager
-def server(folder: Path) -> Iterator[VectorSearchClient]:
-    """A client of a new server in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "PORT": str(port),
-        "HEALTH_PORT": "",
-        "METRICS_PORT": "",
-        "DATA_DIR": str(folder),
-        "LOG_LEVEL": "warning",
-    }
-    environment = os.environ | {f"GANDT_VECTORSEARCH__{name}": value for name, value in settings.items()}
-    process = subprocess.Popen([sys.executable, "-m", "gandt_vectorsearch"], env=environment)
-    try:
-        with connect(f"127.0.0.1:{port}", service="vectorsearch", connect_seconds=60) as channel:
-            client = VectorSearchClient(channel)
-            while True:
-                try:
-                    client.list_collections()
-                    break
-                except BackendUnavailable:  # it is warming up
-                    time.sleep(0.2)
-            yield client
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def interleaved(ways: dict[str, Callable[[int], object]], calls: int) -> dict[str, float]:
-    """Median seconds of each way, called in turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for i in range(calls):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way(i)
-            seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def line(what: str, ours: float, theirs: float, wanted: float) -> None:

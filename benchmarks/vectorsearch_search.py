@@ -18,29 +18,27 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import contextlib
 import functools
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _serving import serving
+from _timing import interleaved
 from numpy.typing import NDArray
 
 from gandt.client.connection import connect
 from gandt.client.vectorsearch import VectorSearchClient
-from gandt.domain.errors import BackendUnavailable
 from gandt.domain.filters import Range
 from gandt.domain.search_records import ItemSet, SearchAnswer, SearchOptions
 from gandt.domain.vectors import VectorSet
 
 K = 10
 CLIENTS = 32
+TURN = 5  # calls of one way at a time: each way finds the processor's caches as its own callers would
 FILTERS = {"10 %": 100, "1 %": 10, "0.2 %": 2}  # kept: field `part` (0 to 999) below this
 Matrix = NDArray[np.float32]
 Search = Callable[[int], object]
@@ -58,7 +56,15 @@ def main() -> None:
     matrix, queries = vectors(args.rows, args.dim)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        client, address = stack.enter_context(server(folder, args.rows // 2))
+        service = stack.enter_context(
+            serving(
+                "vectorsearch",
+                folder,
+                lambda channel: VectorSearchClient(channel).list_collections(),
+                approximate_above_rows=args.rows // 2,
+            )
+        )
+        client, address = VectorSearchClient(service.channel), service.address
         fill(client, matrix)
         until_indexed(client, queries)
         ways: dict[str, Search] = {
@@ -73,8 +79,8 @@ def main() -> None:
                 ways[f"Milvus Lite {kind}"] = lambda i, lite=lite: lite.search(  # type: ignore[misc]
                     "c", [queries[i]], limit=K, output_fields=["id"]
                 )
-        p50 = interleaved(ways, args.calls, len(queries))
-        print(f"\n{args.rows:,} x {args.dim}, k {K}, p50 of {args.calls} calls:")
+        p50 = interleaved(ways, args.calls, TURN, warm_up=3)
+        print(f"\n{args.rows:,} x {args.dim}, k {K}, p50 of {args.calls} calls, {TURN} of each way in turn:")
         for name, seconds in p50.items():
             print(f"  {name:30s} {1e3 * seconds:9.2f} ms")
         numpy, exact, near = list(p50.values())[:3]
@@ -87,7 +93,7 @@ def main() -> None:
             line(f"recall, {name}", recall(client.search_vectors("c", queries[:100], options), truth))
         filtered(client, matrix, queries)
         batch = interleaved(
-            {"batch": lambda _: client.search_vectors("c", queries[:100], SearchOptions(K, exact=True))}, 7, 100
+            {"batch": lambda _: client.search_vectors("c", queries[:100], SearchOptions(K, exact=True))}, 7, warm_up=1
         )
         line("batch of 100, queries a second, times single (5)", 100 / batch["batch"] * exact)
         for exactly in (True, False):
@@ -112,37 +118,6 @@ def vectors(rows: int, dim: int, queries: int = 500) -> tuple[Matrix, Matrix]:
         return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True), np.float32)
 
     return draw(rows), draw(queries)
-
-
-@contextlib.contextmanager
-def server(folder: Path, approximate_above_rows: int) -> Iterator[tuple[VectorSearchClient, str]]:
-    """A client of a new server in a process of its own, and the server's address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    settings = {
-        "PORT": address.rsplit(":", 1)[1],
-        "HEALTH_PORT": "",
-        "METRICS_PORT": "",
-        "DATA_DIR": str(folder),
-        "LOG_LEVEL": "warning",
-        "APPROXIMATE_ABOVE_ROWS": str(approximate_above_rows),
-    }
-    environment = os.environ | {f"GANDT_VECTORSEARCH__{name}": value for name, value in settings.items()}
-    process = subprocess.Popen([sys.executable, "-m", "gandt_vectorsearch"], env=environment)
-    try:
-        with connect(address, service="vectorsearch", connect_seconds=60) as channel:
-            client = VectorSearchClient(channel)
-            while True:
-                try:
-                    client.list_collections()
-                    break
-                except BackendUnavailable:  # it is warming up
-                    time.sleep(0.2)
-            yield client, address
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def fill(client: VectorSearchClient, matrix: Matrix) -> None:
@@ -198,18 +173,6 @@ def top(scores: Matrix) -> NDArray[np.int64]:
     return np.asarray(best[np.argsort(-scores[best])])
 
 
-def interleaved(ways: dict[str, Search], calls: int, queries: int) -> dict[str, float]:
-    """Median seconds of each way, taken in turn; the first three rounds are not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(calls + 3):
-        for name, search in ways.items():
-            began = time.perf_counter()
-            search(number % queries)
-            if number >= 3:
-                taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
-
-
 def recall(answer: SearchAnswer, truth: Sequence[set[int]]) -> float:
     """Share of the true neighbors that were found."""
     found = sum(
@@ -228,7 +191,7 @@ def filtered(client: VectorSearchClient, matrix: Matrix, queries: Matrix) -> Non
         truth = [{int(rows[best]) for best in top(matrix[rows] @ query)} for query in queries[:100]]
         answer = client.search_vectors("c", queries[:100], options)
         search = functools.partial(client.search_vectors, "c", options=options)
-        p50 = interleaved({"": lambda i, search=search: search(queries[i])}, 20, 100)  # type: ignore[misc]
+        p50 = interleaved({"": lambda i, search=search: search(queries[i])}, 20, warm_up=3)  # type: ignore[misc]
         hits = min(len(one.hits) for one in answer.results)
         line(
             f"recall, filter keeps {share}", recall(answer, truth), f"hits at least {hits}, p50 {1e3 * p50['']:.2f} ms"

@@ -12,7 +12,6 @@ import argparse
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,11 +25,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import numpy as np  # noqa: E402 (threads are read at import)
+from _serving import serving  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from gandt.client.connection import connect  # noqa: E402
 from gandt.client.vectorsearch import VectorSearchClient  # noqa: E402
-from gandt.domain.errors import BackendUnavailable  # noqa: E402
 from gandt.domain.search_records import ItemSet  # noqa: E402
 from gandt.domain.vectors import VectorSet  # noqa: E402
 
@@ -70,32 +68,8 @@ def batch(number: int, dim: int) -> ItemSet:
 @contextmanager
 def service(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], VectorSearchClient, float]]:
     """The service, its client, and the seconds until it answered."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    values = {"PORT": port, "HEALTH_PORT": 0, "METRICS_PORT": 0, "DATA_DIR": folder, **settings}
-    environment = {**os.environ, **{f"GANDT_VECTORSEARCH__{key}": str(value) for key, value in values.items()}}
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gandt_vectorsearch"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with connect(f"127.0.0.1:{port}", service="vectorsearch", connect_seconds=120) as channel:
-            client = VectorSearchClient(channel)
-            while True:
-                try:
-                    client.list_collections()
-                    break
-                except BackendUnavailable:
-                    if process.poll() is not None or time.perf_counter() - started > 120:
-                        raise
-                    time.sleep(0.01)
-            yield process, client, time.perf_counter() - started
-    finally:
-        process.kill()
-        process.wait()
+    with serving("vectorsearch", folder, lambda c: VectorSearchClient(c).list_collections(), **settings) as running:
+        yield running.process, VectorSearchClient(running.channel), running.answering
 
 
 def resident_mb(pid: int) -> float:
@@ -137,7 +111,7 @@ def measure_upsert(folder: Path, dim: int, rows: int) -> None:
     with (
         raw_client(folder, dim) as raw,
         service(folder / "process") as (process, client, _),
-        service(folder / "fsync", DURABILITY="fsync") as (_, synced, _),
+        service(folder / "fsync", durability="fsync") as (_, synced, _),
     ):
         for each in (client, synced):
             each.create_collection("c", dim, "m")
