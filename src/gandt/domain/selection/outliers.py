@@ -34,14 +34,14 @@ class Outliers:
         pool = problem.pool
         sampled = pool.sample(WITNESSES, generator(problem.seed, problem.round, Stream.CANDIDATES))
         witnesses = problem.space.project(pool.take(sampled))  # [W, K]
-        place = {int(position): row for row, position in enumerate(sampled)}
+        place = np.full(len(pool), -1)  # column of an image that is a witness itself
+        place[sampled] = np.arange(len(sampled))
         scores = np.full(len(pool), -np.inf)
         done = 0
         for positions, vectors in pool.blocks():
             similar = problem.space.project(vectors) @ witnesses.T  # [n, W]
-            for row, position in enumerate(positions.tolist()):
-                if position in place:
-                    similar[row, place[position]] = -np.inf  # no image is its own neighbor
+            own = np.flatnonzero(place[positions] >= 0)
+            similar[own, place[positions[own]]] = -np.inf  # no image is its own neighbor
             scores[positions] = 1.0 - _mean_of_largest(similar, NEIGHBORS)
             done += len(positions)
             yield Progress("scoring", done, len(pool))
