@@ -44,6 +44,7 @@ VERBS = {
     "report": "write the report as one HTML file",
     "run": "run the whole loop on a folder of images",
     "simulate": "rehearse a campaign: cost, time and accuracy before spending",
+    "evaluate": "replay a finished project to compare strategies",
     "demo": "run the whole loop on handwritten digits",
     "serve": "run the services",
     "pause": "pause a campaign",
@@ -58,6 +59,7 @@ VERBS = {
     "manifest": "write a Ground Truth input manifest (files)",
     "answers": "read Ground Truth output into a table (files)",
     "diff": "compare two versions of a labeled dataset (files)",
+    "migrate": "take over answers of Label Studio, CVAT, Toloka or a table (files)",
     "plot": "plot the majority proportions of answers (files)",
     # about gandt itself
     "config": "show each setting and where it comes from",
