@@ -18,12 +18,12 @@ from torch import nn
 
 from gandt.adapters.memory_objects import MemoryObjects
 from gandt.adapters.model_spec import ModelSpec
-from gandt.adapters.network_model import NetworkModel
 from gandt.adapters.torch_model import load_torch_model
 from gandt.adapters.torchvision_zoo import check_name, own_preprocessing, remove_head
 from gandt.adapters.weights import parse_description, read_weights
 from gandt.domain.embedding import Preprocessing
 from gandt.domain.errors import BackendUnavailable, CorruptData, GandtError, InvalidInput, NotFound
+from gandt.ports.embedding_model import EmbeddingModel
 
 NAME = "shufflenet_v2_x0_5"
 LIMITS = (2**20, 10**6)
@@ -47,7 +47,7 @@ def folder(tmp_path: Path, state: dict[str, torch.Tensor]) -> Path:
 
 def loaded(
     weights: Path | str, config: Path | str = "", objects: MemoryObjects | None = None, **more: Any
-) -> NetworkModel:
+) -> EmbeddingModel:
     spec = ModelSpec(more.pop("name", NAME), str(weights), str(config), engine="eager", torch_threads=1, **more)
     return load_torch_model(spec, objects or MemoryObjects(), LIMITS)
 

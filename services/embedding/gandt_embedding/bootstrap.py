@@ -165,6 +165,7 @@ def _spec(settings: Settings) -> ModelSpec:
         settings.max_batch,
         settings.engine_cache_dir
         or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gandt/engines",
+        jpegs=settings.jpeg_decoder,
     )
 
 

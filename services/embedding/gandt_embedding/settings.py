@@ -79,6 +79,12 @@ class Settings(ObjectSettings, ServiceSettings):
         description="Folder for networks converted for openvino, so that later starts take a second. None takes "
         "gandt/engines in XDG_CACHE_HOME or ~/.cache.",
     )
+    jpeg_decoder: str = Field(
+        default="pillow",
+        pattern="^(pillow|nvjpeg)$",
+        description="What decodes plain JPEGs; part of the fingerprint. nvjpeg decodes whole batches on the GPU that "
+        "runs the network.",
+    )
     max_batch: int = Field(
         default=8,
         ge=1,

@@ -48,7 +48,7 @@ MAX_IMAGE_BYTES = 40 * 2**20
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 512
 _VERSION = 2  # raise it when a rule above changes: pixels and so vectors change
-_MAX_ASPECT = 4  # a strip is cut to this before resizing: its resized long side could fill the memory
+MAX_ASPECT = 4  # a strip is cut to this before resizing: its resized long side could fill the memory
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -146,6 +146,17 @@ class ImageDecoder:
                 width, height = height, width
             return ImageInfo(image.format or "", width, height), _upright(_rgb(image), orientation)
 
+    def is_plain_jpeg(self, data: bytes) -> bool:
+        """Whether it is an upright RGB JPEG with its end, by its header: what other decoders take as well.
+
+        Raises:
+            InvalidInput: as `decode`, of what a header tells.
+        """
+        if not data.startswith(b"\xff\xd8\xff") or _lacks_its_end(data):
+            return False
+        with _open(data, self.max_image_bytes, self.max_pixels) as image:
+            return image.format == "JPEG" and image.mode == "RGB" and _orientation(image) == 1
+
     def from_pixels(self, pixels: NDArray[np.uint8]) -> Image.Image:
         """Pixels that a caller decoded, u8[H, W, 3], as an image.
 
@@ -167,7 +178,7 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     size = (preprocessing.width, preprocessing.height)
     resample = _FILTERS[preprocessing.interpolation]
     if preprocessing.resize_side:
-        image = _center(image, *(_MAX_ASPECT * min(image.size),) * 2)
+        image = _center(image, *(MAX_ASPECT * min(image.size),) * 2)
         short = min(image.size)
         # torchvision truncates the long side; so do we, to get its pixels.
         scaled = tuple(int(preprocessing.resize_side * side / short) for side in image.size)

@@ -15,6 +15,8 @@ from gandt.domain.vectors import normalized
 
 ENGINES = ("eager", "openvino", "compile", "cuda")
 PRECISIONS = ("float32", "bfloat16")
+JPEG_DECODERS = {"pillow": "", "nvjpeg": "nvjpeg-1"}
+"""What decodes plain JPEGs, and what a fingerprint says of it; raise the number when `jpeg_lists.py` changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class ModelSpec:
         max_batch: most images that are given to it at once; no larger shape is prepared.
         cache_dir: folder where converted models are kept; None keeps none.
         texts: whether its text tower is loaded as well, if it has one.
+        jpegs: what decodes plain JPEGs: `pillow`, or `nvjpeg` on a GPU.
     """
 
     name: str
@@ -50,6 +53,7 @@ class ModelSpec:
     max_batch: int = 8
     cache_dir: Path | None = None
     texts: bool = False
+    jpegs: str = "pillow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gandt.adapters.engine_choice import Choice
 from gandt.adapters.image_decode import MIN_SIDE, ImageDecoder, fit
-from gandt.adapters.model_spec import ModelSpec, NetworkCard
+from gandt.adapters.model_spec import JPEG_DECODERS, ModelSpec, NetworkCard
 from gandt.domain.embedding import (
     ONE_VIEW,
     Ingredients,
@@ -198,13 +198,12 @@ def assemble(
         texts: its text tower, or why it has none.
     """
     preprocessing = card.preprocessing
-    sides = (preprocessing.resize_side, preprocessing.height, preprocessing.width)
-    decoder = ImageDecoder(max(MIN_SIDE, *sides), *limits)
+    decoder = decoder_of(preprocessing, limits)
     ingredients = Ingredients(
         card.architecture,
         preprocessing,
         card.weights_sha256,
-        decoder.decoder_id,
+        f"{JPEG_DECODERS[spec.jpegs]} {decoder.decoder_id}".strip(),
         dtype=choice.dtype,
         projection=projection_id(spec.project),
         views=spec.views.describe(),
@@ -223,6 +222,11 @@ def assemble(
         max_pixels=limits[1],
     )
     return NetworkModel(engine, info, preprocessing, decoder, spec.views, spec.project, spec.max_batch, texts)
+
+
+def decoder_of(preprocessing: Preprocessing, limits: tuple[int, int]) -> ImageDecoder:
+    """What reads the images of a model: of large JPEGs no less than the model takes."""
+    return ImageDecoder(max(MIN_SIDE, preprocessing.resize_side, preprocessing.height, preprocessing.width), *limits)
 
 
 def view_sizes(preprocessing: Preprocessing, views: Views) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from gandt.adapters.text_towers import load_texts
 from gandt.adapters.weights import SUFFIXES, read_bytes, read_weights
 from gandt.domain.errors import CorruptData, GandtError, InvalidInput, WrongState
 from gandt.ports.embedding_engine import TextTower
+from gandt.ports.embedding_model import EmbeddingModel
 from gandt.ports.object_store import ObjectStore
 
 EXPORTED = ".xml"
@@ -22,7 +23,7 @@ EXPORTED = ".xml"
 
 def load_network(
     spec: ModelSpec, objects: ObjectStore, limits: tuple[int, int], machine: Machine | None = None
-) -> NetworkModel:
+) -> EmbeddingModel:
     """The model that a spec names, every shape of it run once.
 
     Args:
@@ -35,6 +36,13 @@ def load_network(
     """
     machine = machine or this_machine("cpu" if is_exported(spec.weights) else spec.device)
     choice = choose(spec.engine, spec.precision, spec.device, machine)
+    if spec.jpegs != "pillow" and choice.device == "cpu":
+        raise InvalidInput(
+            f"{spec.jpegs} decodes JPEGs on a GPU, and the network runs on the CPU",
+            field="jpeg_decoder",
+            reason="JPEG_DECODER_NEEDS_GPU",
+            fix="set jpeg_decoder to pillow",
+        )
     if is_exported(spec.weights):
         if choice.engine != "openvino":
             raise InvalidInput(

@@ -16,7 +16,7 @@ from torch import nn
 from gandt.adapters import converted_models, openvino_engine
 from gandt.adapters.engine_choice import Choice, choose, settle, this_machine
 from gandt.adapters.model_spec import ModelSpec, NetworkCard
-from gandt.adapters.network_model import NetworkModel, assemble, view_sizes
+from gandt.adapters.network_model import assemble, decoder_of, view_sizes
 from gandt.adapters.processors import processors
 from gandt.adapters.text_towers import load_texts
 from gandt.adapters.torch_engines import CompiledEngine, CudaEngine, EagerEngine, bfloat16_cosine
@@ -26,6 +26,7 @@ from gandt.adapters.weights import WeightsFile, read_weights
 from gandt.domain.embedding import Preprocessing
 from gandt.domain.errors import GandtError, InvalidInput
 from gandt.ports.embedding_engine import EmbeddingEngine
+from gandt.ports.embedding_model import EmbeddingModel
 from gandt.ports.object_store import ObjectStore
 
 __all__ = ["ModelSpec", "TorchNetwork", "Zoo", "load_torch_model", "load_torch_network"]
@@ -96,7 +97,7 @@ def load_torch_network(spec: ModelSpec, objects: ObjectStore) -> TorchNetwork:
 
 def load_torch_model(
     spec: ModelSpec, objects: ObjectStore, limits: tuple[int, int], choice: Choice | None = None
-) -> NetworkModel:
+) -> EmbeddingModel:
     """Loads a model with its weights and runs every shape once.
 
     Args:
@@ -122,7 +123,14 @@ def load_torch_model(
         log.warning("engine eager is used instead of openvino: %s", error.message)
         choice = replace(choice, engine="eager", dtype="float32")
         engine = _engine(network, choice, spec)
-    return assemble(network.card, engine, choice, spec, limits, load_texts(spec, objects, device=choice.device))
+    texts = load_texts(spec, objects, device=choice.device)
+    model = assemble(network.card, engine, choice, spec, limits, texts)
+    if spec.jpegs == "pillow":
+        return model
+    from gandt.adapters.jpeg_lists import ListDecodingModel
+
+    preprocessing = network.card.preprocessing
+    return ListDecodingModel(model, decoder_of(preprocessing, limits), preprocessing, torch.device("cuda"))
 
 
 def probed(network: TorchNetwork) -> TorchNetwork:
