@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What each engine costs on this CPU, and how near its vectors are to those of eager float32.
 
-    python benchmarks/embedding_engines.py [--models resnet50,mobilenet_v2,...] [--rounds 6] [--compile]
+    python benchmarks/embedding_engines.py [--models resnet50,mobilenet_v2,...] [--rounds 6] [--compile | --plain]
 
 Random weights (seeded; speed does not depend on them), images of 224x224 with the spectrum of photographs, one thread.
 CPU time of the process an image, the engines in turns in one run: median over the rounds. `--compile` adds
-torch.compile, which takes a minute or more a model to start.
+torch.compile, which takes a minute or more a model to start. `--plain` measures in their place what they are held
+against: the network as torch gives it (no channels last, malloc as it is), and what one core can do at most, by
+products of large matrices.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,7 +44,12 @@ def main() -> None:
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--plain", action="store_true")
     args = parser.parse_args()
+    if args.plain:
+        torch.set_num_threads(1)
+        plain(args.models.split(","), args.rounds)
+        return
     keep_freed_memory()  # as the service does
     torch.set_num_threads(1)
     print("model, engine | start s | batch 1: CPU ms an image, times eager | batch 8: the same | least cosine")
@@ -92,6 +100,35 @@ def measure(name: str, rounds: int, with_compile: bool) -> None:
             cells.append(f"{cost:.1f}, {base[size] / cost:.2f}")
         cosine = least_cosine(features["eager float32"], features[label])
         print(f"{name}, {label} | {starts[label]:.1f} | {' | '.join(cells)} | {cosine:.6f}", flush=True)
+
+
+def plain(names: list[str], rounds: int) -> None:
+    """The networks without anything of gandt, and the peak of a core."""
+    print("network | batch 1: CPU ms an image | batch 8")
+    with torch.inference_mode():
+        for name in names:
+            network = get_model(name, weights=None).eval()
+            cells = []
+            for size in (1, 8):
+                x = torch.rand(size, 3, 224, 224)
+                cells.append(f"{1e3 * cpu_seconds(partial(network, x), rounds) / size:.1f}")
+            print(f"{name} | {' | '.join(cells)}", flush=True)
+        side = 2048
+        for dtype in (torch.float32, torch.bfloat16):
+            one, other = (torch.randn(side, side).to(dtype) for _ in range(2))
+            seconds = cpu_seconds(partial(torch.matmul, one, other), rounds)
+            print(f"product of {side}x{side} matrices in {dtype}: {2e-9 * side**3 / seconds:.0f} GFLOP/s", flush=True)
+
+
+def cpu_seconds(call: Callable[[], object], rounds: int) -> float:
+    """Median CPU time of a call, after one that warms up."""
+    call()
+    taken = []
+    for _ in range(rounds):
+        started = time.process_time()
+        call()
+        taken.append(time.process_time() - started)
+    return statistics.median(taken)
 
 
 def cpu_milliseconds(engine: EmbeddingEngine, images: NDArray[np.uint8]) -> float:
