@@ -22,7 +22,7 @@ from gandt.domain.fields import Column, Kind, kind_of
 from gandt.domain.filters import Filter
 from gandt.domain.search import Block, Corpus, Ranked, nearest, nearest_to_examples, rescored
 from gandt.domain.search_records import ExampleVectors, Fields, Hit, Hits, ItemSet, NearestQuery, SearchAnswer
-from gandt.domain.vectors import VectorSet
+from gandt.domain.vectors import VectorSet, squared_lengths
 
 SEGMENT_BYTES = 32 << 20  # appended to without moving what is there; untouched pages cost nothing
 MAX_DEAD_SHARE = 0.25
@@ -333,8 +333,7 @@ class ResidentTable:
             vectors, scales = self._segments[segment]
             part = matrix[done : done + self._segment_rows - inside]
             vectors[inside : inside + len(part)] = part
-            lengths = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64))
-            scales[inside : inside + len(part)] = 1.0 / lengths
+            scales[inside : inside + len(part)] = 1.0 / np.sqrt(squared_lengths(part))
             done += len(part)
 
     def _publish(self, generation: int) -> None:

@@ -16,7 +16,7 @@ from gandt.domain.fields import FieldValue, check_field_name
 from gandt.domain.progress import Progress
 from gandt.domain.search import rounding_error, unit_rows
 from gandt.domain.search_records import DuplicateKeep, DuplicateMode, DuplicatePair, DuplicateReport
-from gandt.domain.vectors import VectorSet
+from gandt.domain.vectors import VectorSet, squared_lengths
 
 DEFAULT_THRESHOLD = 0.95
 DEFAULT_MAX_PAIRS = 1_000_000
@@ -267,7 +267,7 @@ def _compared(
 def _unit_block(view: MatrixView, start: int, end: int) -> NDArray[np.float32]:
     """f32[end - start, D]: rows scaled to length 1."""
     block = view.take(np.arange(start, end))
-    lengths = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
+    lengths = np.sqrt(squared_lengths(block))
     out: NDArray[np.float32] = block * (1.0 / lengths).astype(np.float32)[:, None]
     return out
 

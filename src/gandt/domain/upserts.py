@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gandt.domain.errors import GandtError, InvalidInput
 from gandt.domain.fields import check_fields
 from gandt.domain.search_records import Fields, ItemSet, RejectedItem
-from gandt.domain.vectors import VectorSet, check_id
+from gandt.domain.vectors import VectorSet, check_id, squared_lengths
 
 MAX_FIELDS_BYTES = 65_536  # of one item's fields as JSON; a cluster's limit
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose float32 products neither vanish nor overflow
@@ -55,11 +55,8 @@ def vector_problems(matrix: NDArray[np.floating], dim: int) -> list[str]:
     """Per row: why the vector cannot be compared, as the end of a sentence; "" when it can."""
     if matrix.shape[1] != dim:
         return [f"has {matrix.shape[1]} numbers, the collection's have {dim}"] * len(matrix)
-    with np.errstate(over="ignore", invalid="ignore"):
-        wide = matrix.astype(np.float64)
-        lengths = np.sqrt(np.vecdot(wide, wide))
     out = []
-    for length in lengths.tolist():
+    for length in np.sqrt(squared_lengths(matrix)).tolist():
         if not np.isfinite(length):
             out.append("holds NaN or an infinite number")
         elif length == 0:

@@ -14,6 +14,7 @@ from gandt.domain.errors import InvalidInput
 
 MAX_DIM = 32_768  # the limit of a Milvus cluster, applied everywhere
 MAX_ID_BYTES = 512
+PIECE = 1 << 18  # numbers in float64 at once: 2 MiB, what a core's cache holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,19 @@ def normalized(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
     return out
 
 
+def squared_lengths(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
+    """f64[N]: sums of squares of the rows, in float64 and in pieces, so that a large matrix is not copied."""
+    out = np.empty(len(matrix))
+    step = max(1, PIECE // max(1, matrix.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(matrix), step):
+            wide = matrix[start : start + step].astype(np.float64)
+            np.vecdot(wide, wide, out=out[start : start + step])
+    return out
+
+
 def bad_rows(matrix: NDArray[np.floating]) -> NDArray[np.bool_]:
     """bool[N]: rows with a NaN or infinite number, or with length zero; they cannot be compared."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        sums: NDArray[np.float64] = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+    sums = squared_lengths(matrix)
     bad: NDArray[np.bool_] = ~np.isfinite(sums) | (sums == 0)
     return bad
