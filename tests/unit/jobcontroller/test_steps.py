@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gandt_jobcontroller.service.embedding import publish
 
-from gandt.domain.catalog import EmbeddingJob, EmbeddingState, LabelKind
+from gandt.domain.catalog import LabelKind
 from gandt.domain.errors import (
     AlreadyExists,
     BackendUnavailable,
@@ -22,11 +21,10 @@ from gandt.domain.errors import (
     OverBudget,
     WrongState,
 )
-from gandt.domain.labeling.campaigns import CampaignSpec, CampaignState, StopRule, checked
+from gandt.domain.labeling.campaigns import CampaignState, StopRule
 from gandt.domain.labeling.jobs import JobState, job_name
 from gandt.domain.labeling.outcomes import GivenLabel
 from gandt.domain.labeling.rounds import RoundState
-from gandt.domain.search_records import Collection
 from tests.unit.jobcontroller.world import World, spec
 
 PAGE = 80_000 + 3 * 36_000
@@ -261,101 +259,6 @@ def test_selection_is_asked_with_what_is_known(world: World) -> None:
     assert len(second.labeled) == 12
     assert {image.round for image in second.labeled} == {0, 1}
     assert {image.arm for image in second.labeled} == {"", "main", "control"}
-
-
-def finish(world: World, job: EmbeddingJob) -> None:
-    """What runs embedding jobs does when all images have their vectors."""
-    count = len(world.image_ids)
-    world.vectors.collections[job.collection] = Collection(job.collection, 4, job.model_id, count, 1)
-    world.store.mark_embedded(job.collection, world.image_ids)
-    publish(world.store, world.vectors, "images", job)
-    world.store.end_embedding_job(job.embedding_job_id, EmbeddingState.COMPLETED, "")
-
-
-def test_embedding_with_another_model_builds_beside_and_then_switches(world: World) -> None:
-    embedding, store = world.controller.embedding, world.store
-    first = embedding.create("", "e1")
-    finish(world, first)
-    assert (store.fact("collection"), world.vectors.aliases) == (first.collection, {"images_live": first.collection})
-    world.embedder.model_id = "resnet-0123456789ab"
-    second = embedding.create("", "e2")
-    assert second.collection == "images_0123456789ab"
-    assert (second.state, second.total) == (EmbeddingState.RUNNING, 30)
-    in_use = (store.fact("collection"), world.vectors.aliases["images_live"])
-    assert in_use == (first.collection, first.collection)  # also while the other one is half full
-    assert world.controller.catalog.list_images(1, "")[0][0].embedded
-    finish(world, second)
-    assert (store.fact("collection"), world.vectors.aliases["images_live"]) == (second.collection,) * 2
-    world.embedder.model_id = "hog-1"
-    assert embedding.create("", "e3").state is EmbeddingState.COMPLETED  # all its vectors are still there
-    assert (store.fact("collection"), world.vectors.aliases["images_live"]) == (first.collection,) * 2
-
-
-def test_an_older_embedding_job_does_not_switch_back_and_an_empty_collection_is_not_used(world: World) -> None:
-    first = world.controller.embedding.create("", "e1")
-    world.embedder.model_id = "resnet-0123456789ab"
-    second = world.controller.embedding.create("", "e2")
-    finish(world, second)
-    finish(world, first)
-    assert world.store.fact("collection") == second.collection
-    world.embedder.model_id = "vit-0123456789ab"
-    third = world.controller.embedding.create("", "e3")
-    world.vectors.collections[third.collection] = Collection(third.collection, 4, third.model_id, 0, 0)
-    publish(world.store, world.vectors, "images", third)
-    assert world.store.fact("collection") == second.collection
-
-
-def test_an_embedding_job_covers_what_is_missing(world: World) -> None:
-    job = world.controller.embedding.create("", "e1")
-    assert (job.state, job.total, job.model_id) == (EmbeddingState.RUNNING, 30, "hog-1")
-    assert world.embedding_jobs.started == [job.embedding_job_id]
-    assert world.controller.embedding.create("", "e2").embedding_job_id == job.embedding_job_id
-    finish(world, job)
-    again = world.controller.embedding.create("hog-1", "e3")
-    assert (again.state, again.total) == (EmbeddingState.COMPLETED, 0)
-    with pytest.raises(WrongState, match="has model hog-1, not resnet"):
-        world.controller.embedding.create("resnet", "")
-    assert world.controller.catalog.list_images(1, "")[0][0].embedded
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"name": "Two Words"}, "must be 1 to 40 characters"),
-        ({"name": "a--b"}, "single hyphens"),
-        ({"classes": ()}, "no classes"),
-        ({"classes": ("a", "A")}, "the same but for case"),
-        ({"classes": ("Other",), "other_label": "Other", "target_labels": ()}, "only class"),
-        ({"target_labels": ("bird",)}, "not among the classes"),
-        ({"workers_per_image": 10}, "workers_per_image is 10"),
-        ({"max_workers_per_image": 2}, "max_workers_per_image is 2"),
-        ({"gold_fraction": 0.6}, "gold_fraction is 0.6"),
-        ({"budget_usd_micros": -1}, "budget_usd_micros is -1"),
-        ({"task_time_limit_seconds": 10}, "task_time_limit_seconds is 10"),
-    ],
-)
-def test_specs_that_can_never_work(changes: dict[str, object], words: str) -> None:
-    with pytest.raises(InvalidInput, match=words):
-        checked(spec(**changes))
-
-
-def test_defaults_replace_zeros() -> None:
-    done = checked(
-        CampaignSpec(
-            "a",
-            ("b",),
-            round_size=0,
-            group_size=0,
-            workers_per_image=0,
-            max_workers_per_image=0,
-            strategy="",
-            method="",
-            task_time_limit_seconds=0,
-            task_availability_seconds=0,
-        )
-    )
-    assert (done.round_size, done.group_size, done.workers_per_image, done.max_workers_per_image) == (40, 20, 3, 3)
-    assert (done.strategy, done.method, done.task_time_limit_seconds) == ("auto", "auto", 900)
 
 
 def test_seeds_outside_the_classes_are_not_used(world: World) -> None:
