@@ -37,7 +37,7 @@ class Settings(ServiceSettings):
         default=200_000,
         ge=0,
         description="Collections with more rows get an approximate index (HNSW) in the background; searches without a "
-        "filter then take about 3 ms through gRPC (measured at 100,000 x 512, recall 0.99), may miss a neighbor and "
+        "filter then take about 2 ms through gRPC (measured at 100,000 x 512, recall 0.99), may miss a neighbor and "
         "say so. 0 keeps every search exact, at "
         "about a millisecond for each 6,000 vectors of dim 512. The index takes a third of the vectors' memory more, "
         "which counts into max_resident_bytes.",
