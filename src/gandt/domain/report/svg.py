@@ -31,15 +31,15 @@ def line_chart(
     def place(x: float, y: float) -> tuple[float, float]:
         return LEFT + x / x_max * across, HEIGHT - BOTTOM - y / y_max * down
 
-    parts = [_open(f"{y_title} by {x_title}")]
+    parts = [open_svg(f"{y_title} by {x_title}")]
     for tick in y_ticks:
         level = place(0, tick)[1]
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}" stroke="{FAINT}"/>')
-        parts.append(_text(LEFT - 8, level + 4, _number(tick), "end"))
+        parts.append(words_at(LEFT - 8, level + 4, _number(tick), "end"))
     for tick in x_ticks:
-        parts.append(_text(place(tick, 0)[0], HEIGHT - BOTTOM + 18, _number(tick), "middle"))
-    parts.append(_text((WIDTH + LEFT) / 2, HEIGHT - 6, x_title, "middle"))
-    parts.append(_text(LEFT, TOP - 8, y_title, "start"))
+        parts.append(words_at(place(tick, 0)[0], HEIGHT - BOTTOM + 18, _number(tick), "middle"))
+    parts.append(words_at((WIDTH + LEFT) / 2, HEIGHT - 6, x_title, "middle"))
+    parts.append(words_at(LEFT, TOP - 8, y_title, "start"))
     for index, (name, line) in enumerate(series.items()):
         faint = name in dashed
         style = (
@@ -51,7 +51,7 @@ def line_chart(
         parts.append(f'<polyline fill="none" {style} points="{path}"/>')
         x = LEFT + index * (WIDTH - LEFT) / 2  # the legend stands above the plot, where no line can cross it
         parts.append(f'<line x1="{x:g}" x2="{x + 24:g}" y1="12" y2="12" {style}/>')
-        parts.append(_text(x + 32, 16, name, "start"))
+        parts.append(words_at(x + 32, 16, name, "start"))
     return "".join([*parts, "</svg>"])
 
 
@@ -60,13 +60,13 @@ def bar_chart(values: Mapping[str, float], unit: str = "") -> str:
     row, left = 26, 180
     height = max(row * len(values) + 8, row)
     top = max(values.values(), default=0) or 1
-    parts = [_open("bars", height)]
+    parts = [open_svg("bars", height)]
     for index, (name, value) in enumerate(values.items()):
         y = 4 + index * row
         width = max(value / top * (WIDTH - left - 90), 1)
-        parts.append(_text(left - 8, y + 16, name, "end"))
+        parts.append(words_at(left - 8, y + 16, name, "end"))
         parts.append(f'<rect x="{left}" y="{y + 3}" width="{width:.1f}" height="{row - 8}" rx="3" fill="{LINE}"/>')
-        parts.append(_text(left + width + 8, y + 16, f"{_number(value)}{unit}", "start"))
+        parts.append(words_at(left + width + 8, y + 16, f"{_number(value)}{unit}", "start"))
     return "".join([*parts, "</svg>"])
 
 
@@ -77,15 +77,17 @@ def ticks(top: float, count: int = 5) -> list[float]:
     return [round(number * step, 10) for number in range(math.ceil(top / step - 1e-9) + 1)]
 
 
-def _open(title: str, height: float = HEIGHT) -> str:
+def open_svg(title: str, height: float = HEIGHT, width: float = WIDTH) -> str:
+    """The start of a chart of that size in units of the page."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
         f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="13">'
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{INK}">{escape(text)}</text>'
+def words_at(x: float, y: float, words: str, anchor: str) -> str:
+    """A line of text; the anchor is `start`, `middle` or `end`."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{INK}">{escape(words)}</text>'
 
 
 def _number(value: float) -> str:
