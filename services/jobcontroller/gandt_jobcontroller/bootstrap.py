@@ -19,6 +19,7 @@ from gandt.adapters.pillow_images import PillowImages
 from gandt.adapters.prometheus_meter import PrometheusMeter
 from gandt.adapters.sagemaker import SageMakerJobs, sagemaker_client
 from gandt.adapters.sql_jobs import SqlJobs
+from gandt.adapters.sqs_job_events import SqsJobEvents, sqs_client
 from gandt.adapters.system_clock import SystemClock
 from gandt.client.embedding import EmbeddingClient
 from gandt.domain.errors import WrongState
@@ -71,7 +72,7 @@ def bootstrap(settings: Settings, peers: Peers | None = None) -> Application:
         new_id=lambda prefix: f"{prefix}-{secrets.token_hex(6)}",
     )
     holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    controller = JobController(parts, holder, settings.poll_seconds, settings.dataset)
+    controller = JobController(parts, holder, settings.poll_seconds, settings.dataset, _events(settings))
 
     def close() -> None:
         controller.close()
@@ -118,6 +119,12 @@ def _backend(settings: Settings, peers: Peers) -> Callable[[], Any]:
     if settings.backend == "labeling":
         return lambda: client(peers.endpoint("labeling"))
     return lambda: client("" if settings.backend == "ground-truth" else settings.backend)
+
+
+def _events(settings: Settings) -> SqsJobEvents | None:
+    if not settings.events_queue_url:
+        return None
+    return SqsJobEvents(sqs_client(settings.region), settings.events_queue_url, settings.job_prefix)
 
 
 def _work_url(settings: Settings, peers: Peers) -> str:

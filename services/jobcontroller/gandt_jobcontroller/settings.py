@@ -81,6 +81,11 @@ class Settings(ObjectSettings, ServiceSettings):
         description="Time between two questions about a running labeling job, in seconds. 15 to 60 against AWS, which "
         "throttles; below 1 on one machine shows progress sooner.",
     )
+    events_queue_url: str = Field(
+        default="",
+        description="SQS queue on which Ground Truth says that a job has ended (JobStateQueueUrl of "
+        "lambdas/template.yaml). Empty: jobs are only asked, every poll_seconds.",
+    )
     target_confidence: float = Field(
         default=0.95,
         gt=0,

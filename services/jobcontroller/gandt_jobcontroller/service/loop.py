@@ -51,6 +51,11 @@ class Loop:
         """Look now: something has changed."""
         self._wake.set()
 
+    def poll_now(self) -> None:
+        """Ask about running jobs now: one is said to have changed."""
+        self._next_poll = 0.0
+        self._wake.set()
+
     def close(self) -> None:
         """End after the step at work and give the lease back."""
         self._ending.set()
