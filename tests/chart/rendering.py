@@ -78,7 +78,7 @@ def tool(name: str) -> str:
     cached = ROOT / ".tools" / name
     found = str(cached) if cached.exists() else shutil.which(name)
     if found is None:
-        message = f"{name} is not here: `make tools` builds or unpacks it (Go, or with CI=true Debian's packages)"
+        message = f"{name} is not here: `CI=true make tools` builds it with Go, or unpacks it from a Debian package"
         if os.environ.get("CI", "").lower() == "true":
             pytest.fail(message)
         pytest.skip(message)

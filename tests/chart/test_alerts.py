@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from tests.chart.alert_cases import CASES, Series
-from tests.chart.rendering import CHART, ROOT, of_kind, render, tool
+from tests.chart.rendering import CHART, of_kind, render, tool
+from tests.conftest import ROOT
 
 FILES = sorted((CHART / "rules").glob("*.yaml"))
 RULES: list[dict[str, Any]] = [

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, ROOT, of_kind, render, tool
+from tests.chart.rendering import CHART, of_kind, render, tool
+from tests.conftest import ROOT
 
 DASHBOARDS = sorted((CHART / "dashboards").glob("*.json"))
 OF_PROCESSES = {

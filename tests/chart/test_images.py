@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from tests.chart.checks import containers, pods
-from tests.chart.rendering import CHART, PROFILES, ROOT, render
+from tests.chart.rendering import CHART, PROFILES, render
+from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^FROM runtime AS (\w+)", DOCKERFILE, re.M))
