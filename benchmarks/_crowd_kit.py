@@ -5,7 +5,7 @@
 
 FOLDER holds `*.npz` with item, worker and label; for each, `NAME.METHOD.npz` gets the posteriors f64[I, K], CPU
 seconds, iterations and peak memory in MiB. Seconds are those of fitting alone: imports, reading and the data frame are
-left out.
+left out. Where a file holds `set_ptr` too, a row has several labels, and probability is 1 for those that are found.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ METHODS = {
     "OneCoinDawidSkene": lambda: aggregation.OneCoinDawidSkene(),
     "DawidSkene": lambda: aggregation.DawidSkene(),
     "GLAD": lambda: aggregation.GLAD(silent=True),
+    "BinaryRelevance": lambda: aggregation.BinaryRelevance(aggregation.DawidSkene()),
     "MACE": lambda: aggregation.MACE(n_restarts=5, random_state=0),
 }
 
@@ -38,7 +39,10 @@ def main() -> None:
         if file.stem.count("."):
             continue
         data = np.load(file)
-        frame = pd.DataFrame({"task": data["item"], "worker": data["worker"], "label": data["label"]})
+        label = data["label"]
+        if "set_ptr" in data:
+            label = [part.tolist() for part in np.split(label, data["set_ptr"][1:-1])]
+        frame = pd.DataFrame({"task": data["item"], "worker": data["worker"], "label": label})
         for name in sys.argv[2:]:
             method = METHODS[name]()
             started = time.process_time()
@@ -48,9 +52,14 @@ def main() -> None:
                 print(f"{file.stem} {name}: {type(e).__name__}: {e}", file=sys.stderr)
                 continue
             seconds = time.process_time() - started
-            found = method.predict_proba(frame) if name in ("GLAD", "MACE") else method.probas_
             images, classes = int(data["item"].max()) + 1, int(data["classes"])
-            probability = found.reindex(index=range(images), columns=range(classes)).fillna(0.0).to_numpy()
+            if name == "BinaryRelevance":
+                probability = np.zeros((images, classes))
+                for item, labels in method.labels_.items():
+                    probability[item, labels] = 1.0
+            else:
+                found = method.predict_proba(frame) if name in ("GLAD", "MACE") else method.probas_
+                probability = found.reindex(index=range(images), columns=range(classes)).fillna(0.0).to_numpy()
             np.savez(
                 folder / f"{file.stem}.{name}.npz",
                 probability=probability,
