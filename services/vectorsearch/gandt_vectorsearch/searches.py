@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -160,7 +161,7 @@ class Searches:
         """The checked search, as stores answer it. Raises as `search`."""
         deadline.check()
         check_model(collection, model_id)
-        _check_options(options)
+        _check_options(options, query)
         nearest = self._resolved(collection, query, options)
         self._check_size(collection, nearest, options)
         deadline.check()
@@ -309,7 +310,7 @@ def _check_bytes(what: str, hits: int, dim: int) -> None:
         )
 
 
-def _check_options(options: SearchOptions) -> None:
+def _check_options(options: SearchOptions, query: Query) -> None:
     if options.k < 1 or options.offset < 0 or options.k + options.offset > MAX_RESULTS:
         raise InvalidInput(
             f"k {options.k} and offset {options.offset} make {options.k + options.offset} hits, "
@@ -318,10 +319,11 @@ def _check_options(options: SearchOptions) -> None:
             reason="TOO_MANY",
             fix="ask for fewer hits, or scan",
         )
-    if options.min_score is not None and not -1 <= options.min_score <= 1:
-        raise InvalidInput(
-            f"min_score is {options.min_score}, it must lie in [-1, 1]", field="min_score", reason="BAD_SCORE"
-        )
+    is_cosine = not isinstance(query, ByExamples) or query.strategy is ExampleStrategy.AVERAGE
+    least = options.min_score
+    if least is not None and not (-1 <= least <= 1 if is_cosine else math.isfinite(least)):
+        allowed = "lie in [-1, 1]" if is_cosine else "be a finite number"
+        raise InvalidInput(f"min_score is {least}, it must {allowed}", field="min_score", reason="BAD_SCORE")
     if not 0 <= options.diversity <= 1:
         raise InvalidInput(
             f"diversity is {options.diversity}, it must lie in [0, 1]", field="diversity", reason="BAD_DIVERSITY"

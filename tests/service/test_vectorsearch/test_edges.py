@@ -180,3 +180,18 @@ def test_a_scan_resumed_anywhere_loses_and_doubles_nothing_while_others_write(cl
         stop.set()
         writer.join()
     assert rounds[0] > 0
+
+
+def test_a_least_score_may_lie_where_sums_and_weights_take_scores(compass: VectorSearchClient) -> None:
+    examples = [Example("north", 3.0), Example("east")]
+    for strategy in (ExampleStrategy.SUM_SCORES, ExampleStrategy.BEST_SCORE):
+        whole = compass.search_examples("c", examples, (), strategy, SearchOptions(k=10)).results[0].hits
+        assert whole[0].score > 1
+        some = compass.search_examples("c", examples, (), strategy, SearchOptions(k=10, min_score=whole[0].score))
+        assert [hit.image_id for hit in some.results[0].hits] == [
+            hit.image_id for hit in whole if hit.score >= whole[0].score
+        ]
+        with pytest.raises(InvalidInput, match="finite"):
+            compass.search_examples("c", examples, (), strategy, SearchOptions(min_score=float("nan")))
+    with pytest.raises(InvalidInput, match=r"\[-1, 1\]"):
+        compass.search_examples("c", examples, options=SearchOptions(min_score=1.5))

@@ -800,7 +800,9 @@ class SearchRequest(google.protobuf.message.Message):
     offset: builtins.int
     """Hits to skip."""
     min_score: builtins.float
-    """Smallest score to return, in [-1, 1]."""
+    """Smallest score to return, in [-1, 1]; for examples by BEST_SCORE or SUM_SCORES any finite number, as weights and
+    sums take scores beyond that range.
+    """
     group_by: builtins.str
     """Field whose value may appear at most group_size times among the hits."""
     group_size: builtins.int
