@@ -309,7 +309,7 @@ def test_labels_are_replaced_and_reviews_stay(store: JobStore) -> None:
     store.put_known_labels(LabelKind.SEED, [KnownLabel("s", ("dog",)), KnownLabel("a", ("dog",))])
     sure = LabelEstimate("a", ("cat",), 0.9, LabelStatus.CERTAIN, 3, 3)
     open_ = LabelEstimate("b", (), 0.0, LabelStatus.UNLABELED, 0, 0)
-    people = [WorkerRecord("w1", 3, 0.9, 0.5, 1.0, -1.0, "reliable")]
+    people = [WorkerRecord("w1", 3, 0.9, 0.5, 1.0, -1.0, "reliable", 0.8, 0.7, 0.9, 0.5, 0.6, 0.1)]
 
     def closed(now: Round) -> Round:
         return replace(now, state=RoundState.AGGREGATED, pending=(), warnings=("w",))

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gandt_standalone import serve_file
@@ -47,6 +48,9 @@ def test_the_report_says_what_was_done(project: Path) -> None:
     assert "60 of 95 images were labeled by people" in page
     assert "data:image/jpeg;base64," in page
     assert "<script" not in page
+    for chart in ("How many workers agree", "Who takes what for what", "How far confidence can be trusted"):
+        assert f"<h2>{chart}</h2>" in page
+    assert "answers on three said other" in page
 
 
 def test_running_again_changes_nothing(project: Path) -> None:
@@ -61,9 +65,17 @@ def test_running_again_changes_nothing(project: Path) -> None:
 def test_the_project_can_be_asked(project: Path) -> None:
     status = gandt("status", "--project", str(project), "--json")
     assert status.returncode == 0, status.stderr
-    assert json.loads(status.stdout)["state"] == "completed"
+    state = json.loads(status.stdout)
+    assert state["state"] == "completed"
+    assert_the_bound_is_honest(project, state)
     workers = gandt("workers", "--project", str(project), "--json")
-    assert len(json.loads(workers.stdout)["workers"]) >= 3
+    people = json.loads(workers.stdout)["workers"]
+    assert len(people) >= 3
+    for person in people:
+        assert person["estimated_low"] <= person["estimated_accuracy"] <= person["estimated_high"]
+        assert 0 <= person["one_label_share"] <= 1
+        assert 0 <= person["spammer_score"] <= 1
+        assert 0 <= person["too_fast_share"] <= 1
     labels = project / "labels.csv"
     done = gandt("export", "--project", str(project), "-o", str(labels), "--include-uncertain")
     assert done.returncode == 0, done.stderr
@@ -74,6 +86,64 @@ def test_the_project_can_be_asked(project: Path) -> None:
     assert all(row["image"].startswith("picture-") for row in rows)
     again = gandt("embed", "--project", str(project))
     assert again.returncode == 3, again.stderr
+
+
+def assert_the_bound_is_honest(project: Path, state: dict[str, Any]) -> None:
+    """Nobody asked for a proof: the end says what is proven all the same, no more than is true, everywhere the same."""
+    proof = state["proof"]
+    figures = json.loads((project / "report.json").read_text())
+    assert figures["proof"] == proof
+    assert (proof["control"], proof["phase"], proof["labels"]) == (6, "find", "consensus labels")
+    assert 0 < proof["recall"] <= proof["found"] / 20
+    assert proof["claim"] in state["message"]
+    assert "all 3 rounds are done; with 90% confidence at least" in state["message"]
+    page = (project / "report.html").read_text()
+    assert "No proof was asked for" in page
+    assert "The pool in two dimensions" in page
+    assert page.count('<g class="wanted"') == 1
+    assert "random choice, by the control draws" in page or "random choice, expected" in page
+
+
+@pytest.fixture(scope="module")
+def proven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A campaign that was to prove something, in rounds of two parts; its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("proven")
+    truth, known = pictures(folder / "photos", 120, 24, seed=5)
+    for name, labels in (("truth.csv", truth), ("labeled.csv", known)):
+        (folder / name).write_text("image,label\n" + "".join(f"{i},{label}\n" for i, label in labels.items()))
+    (folder / "gandt.toml").write_text("[project]\ncontrol_fraction = 0.3\n")
+    command = [word for word in run_command(folder) if word != "--json"]
+    command[command.index("--max-rounds") + 1] = "0"
+    done = gandt(*command, "--prove", "0.6", "--part-size", "10")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout, done.stderr
+
+
+def test_a_proof_that_was_asked_for_is_printed_everywhere(proven: tuple[Path, str, str]) -> None:
+    folder, said, noted = proven
+    assert "a recall of 60% is proven; with 90% confidence at least" in said
+    assert "not worth it: label all" in noted  # so small a pool; it was asked for all the same
+    state = json.loads(gandt("status", "--project", str(folder), "--json").stdout)
+    figures = json.loads((folder / "report.json").read_text())
+    assert figures["proof"] == state["proof"]
+    assert state["proof"]["recall"] >= 0.6
+    assert state["proof"]["found"] >= 0.6 * 24
+    assert state["labeled"] < 115  # it ended before all was labeled
+    page = (folder / "report.html").read_text()
+    assert "60.0 %: proven" in page
+    assert state["proof"]["claim"][1:] in page
+
+
+def test_a_finished_project_is_replayed(proven: tuple[Path, str, str]) -> None:
+    folder = proven[0]
+    flags = ["--truth", str(folder / "truth.csv"), "--repetitions", "2", "--batch-size", "10", "--json"]
+    names = ["--strategy", "find-more", "--strategy", "random"]
+    replay = gandt("evaluate", "--project", str(folder), *flags, *names)
+    assert replay.returncode == 0, replay.stderr
+    rows = {row["strategy"]: row for row in json.loads(replay.stdout)["strategies"]}
+    assert rows["find-more"]["ratio"] > 1.5
+    assert rows["random"]["ratio"] == 1.0
+    assert rows["find-more"]["curves"][0][1][-1] >= 15
 
 
 def test_a_project_in_use_is_named(project: Path) -> None:

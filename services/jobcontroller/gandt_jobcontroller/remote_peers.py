@@ -173,12 +173,22 @@ def _gold(question: AggregationQuestion) -> dict[str, tuple[str, ...]]:
 
 
 def _worker(report: WorkerReport) -> WorkerRecord:
+    def known(value: float | None) -> float:
+        return -1.0 if value is None else value
+
+    estimated = report.estimated_accuracy is not None
     return WorkerRecord(
         worker_id=report.worker_id,
         answers=report.answers,
-        reliability=-1.0 if report.reliability is None else report.reliability,
+        reliability=known(report.reliability),
         low=report.low,
         high=report.high,
-        gold_accuracy=-1.0 if report.gold_accuracy is None else report.gold_accuracy,
+        gold_accuracy=known(report.gold_accuracy),
         verdict=report.verdict.value,
+        estimated_accuracy=known(report.estimated_accuracy),
+        estimated_low=report.estimated_low if estimated else -1.0,
+        estimated_high=report.estimated_high if estimated else -1.0,
+        one_label_share=known(report.one_label_share),
+        spammer_score=known(report.spammer_score),
+        too_fast_share=known(report.too_fast_share),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -184,10 +185,8 @@ class AnswerRows(SqlStore):
         query = select(workers).where(workers.c.campaign_id == campaign_id, workers.c.worker_id > after_id)
         with self.read() as connection:
             rows = connection.execute(query.order_by(workers.c.worker_id).limit(limit)).all()
-        return [
-            WorkerRecord(row.worker_id, row.answers, row.reliability, row.low, row.high, row.gold_accuracy, row.verdict)
-            for row in rows
-        ]
+        names = [field.name for field in fields(WorkerRecord)]
+        return [WorkerRecord(**{name: row._mapping[name] for name in names}) for row in rows]
 
     def forget_worker(self, worker_id: str, new_worker_id: str, now: datetime) -> int:
         """Put a new pseudonym in place of a worker's; returns the answers that now stand under it.

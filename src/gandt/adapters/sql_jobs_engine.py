@@ -22,7 +22,7 @@ from gandt.domain import disk
 from gandt.domain.errors import BackendUnavailable, CorruptData, GandtError, Overloaded
 
 BUSY_SECONDS = 30
-HEAD = "0002"  # newest revision in sql_jobs_migrations/versions
+HEAD = "0003"  # newest revision in sql_jobs_migrations/versions
 MIGRATIONS = Path(__file__).parent / "sql_jobs_migrations"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIGRATION_LOCK = 0x67616E6474  # any number that nobody else uses

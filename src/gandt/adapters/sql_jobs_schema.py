@@ -240,6 +240,17 @@ workers = Table(
     _real("high"),
     _real("gold_accuracy"),
     _text("verdict"),
+    *(
+        Column(name, Float, nullable=False, server_default="-1")
+        for name in (
+            "estimated_accuracy",
+            "estimated_low",
+            "estimated_high",
+            "one_label_share",
+            "spammer_score",
+            "too_fast_share",
+        )
+    ),
 )
 forgotten = Table(
     "forgotten", metadata, Column("worker_sha256", Text, primary_key=True), _text("new_worker_id"), _count("at")

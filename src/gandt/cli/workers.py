@@ -12,7 +12,7 @@ import argparse
 from gandt.cli import exit_codes
 from gandt.cli.context import Context
 from gandt.domain.errors import GandtError, InvalidInput
-from gandt.tables.formats import WORKER_COLUMNS
+from gandt.tables.formats import WORKER_COLUMNS, WORKER_ESTIMATES
 
 HAS_DRY_RUN = True
 
@@ -42,15 +42,17 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
         )
         return exit_codes.DONE
     found = list(client.list_workers(args.campaign))
+    columns = (*WORKER_COLUMNS, *WORKER_ESTIMATES)
     rows = [
         [
             w.worker_id,
             w.answers,
             *(None if v < 0 else v for v in (w.reliability, w.low, w.high, w.gold_accuracy)),
             w.verdict,
+            *(None if getattr(w, name) < 0 else getattr(w, name) for name in WORKER_ESTIMATES),
         ]
         for w in found
     ]
-    ctx.out.table(WORKER_COLUMNS, rows)
-    ctx.out.summary({"workers": [dict(zip(WORKER_COLUMNS, row, strict=True)) for row in rows]}, f"{len(found)} workers")
+    ctx.out.table(columns, rows)
+    ctx.out.summary({"workers": [dict(zip(columns, row, strict=True)) for row in rows]}, f"{len(found)} workers")
     return exit_codes.DONE if found else exit_codes.NOTHING

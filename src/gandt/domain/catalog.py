@@ -92,6 +92,12 @@ class WorkerRecord:
     high: float = -1.0
     gold_accuracy: float = -1.0
     verdict: str = "unknown"
+    estimated_accuracy: float = -1.0
+    estimated_low: float = -1.0
+    estimated_high: float = -1.0
+    one_label_share: float = -1.0
+    spammer_score: float = -1.0
+    too_fast_share: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)

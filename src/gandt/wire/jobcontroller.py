@@ -262,6 +262,12 @@ def worker_message(worker: WorkerRecord) -> pb.Worker:
         high=worker.high,
         gold_accuracy=worker.gold_accuracy,
         verdict=worker.verdict,
+        estimated_accuracy=worker.estimated_accuracy,
+        estimated_low=worker.estimated_low,
+        estimated_high=worker.estimated_high,
+        one_label_share=worker.one_label_share,
+        spammer_score=worker.spammer_score,
+        too_fast_share=worker.too_fast_share,
     )
 
 
@@ -275,6 +281,12 @@ def worker(message: pb.Worker) -> WorkerRecord:
         message.high,
         message.gold_accuracy,
         message.verdict,
+        message.estimated_accuracy,
+        message.estimated_low,
+        message.estimated_high,
+        message.one_label_share,
+        message.spammer_score,
+        message.too_fast_share,
     )
 
 

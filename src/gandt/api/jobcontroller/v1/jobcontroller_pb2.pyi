@@ -2508,6 +2508,12 @@ class Worker(google.protobuf.message.Message):
     HIGH_FIELD_NUMBER: builtins.int
     GOLD_ACCURACY_FIELD_NUMBER: builtins.int
     VERDICT_FIELD_NUMBER: builtins.int
+    ESTIMATED_ACCURACY_FIELD_NUMBER: builtins.int
+    ESTIMATED_LOW_FIELD_NUMBER: builtins.int
+    ESTIMATED_HIGH_FIELD_NUMBER: builtins.int
+    ONE_LABEL_SHARE_FIELD_NUMBER: builtins.int
+    SPAMMER_SCORE_FIELD_NUMBER: builtins.int
+    TOO_FAST_SHARE_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """Pseudonym."""
     answers: builtins.int
@@ -2522,6 +2528,18 @@ class Worker(google.protobuf.message.Message):
     """Share of gold images answered right; -1 without gold answers."""
     verdict: builtins.str
     """reliable, unreliable or unknown."""
+    estimated_accuracy: builtins.float
+    """Accuracy by the aggregation's model, in [0, 1]; -1 when it has none."""
+    estimated_low: builtins.float
+    """Lower end of its 95 % interval; -1 without an estimate."""
+    estimated_high: builtins.float
+    """Upper end of it; -1 without an estimate."""
+    one_label_share: builtins.float
+    """Share of the votes that gave the worker's commonest label, in [0, 1]; -1 with several labels an image."""
+    spammer_score: builtins.float
+    """How far the confusion tells classes apart, in [0, 1]: 0 = answers without looking; -1 when unknown."""
+    too_fast_share: builtins.float
+    """Share of the timed answers given in less than a fifth of the typical worker's median time; -1 without times."""
     def __init__(
         self,
         *,
@@ -2532,8 +2550,14 @@ class Worker(google.protobuf.message.Message):
         high: builtins.float = ...,
         gold_accuracy: builtins.float = ...,
         verdict: builtins.str = ...,
+        estimated_accuracy: builtins.float = ...,
+        estimated_low: builtins.float = ...,
+        estimated_high: builtins.float = ...,
+        one_label_share: builtins.float = ...,
+        spammer_score: builtins.float = ...,
+        too_fast_share: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["answers", b"answers", "gold_accuracy", b"gold_accuracy", "high", b"high", "low", b"low", "reliability", b"reliability", "verdict", b"verdict", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answers", b"answers", "estimated_accuracy", b"estimated_accuracy", "estimated_high", b"estimated_high", "estimated_low", b"estimated_low", "gold_accuracy", b"gold_accuracy", "high", b"high", "low", b"low", "one_label_share", b"one_label_share", "reliability", b"reliability", "spammer_score", b"spammer_score", "too_fast_share", b"too_fast_share", "verdict", b"verdict", "worker_id", b"worker_id"]) -> None: ...
 
 global___Worker = Worker
 
