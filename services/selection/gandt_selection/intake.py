@@ -67,7 +67,7 @@ class Intake:
     def pool(self) -> tuple[list[str], RowsSubset]:
         """Ids and vectors of the unlabeled images that are not excluded, in the order in which they came."""
         outside = self.excluded | {image.image_id for image in self.labeled}
-        keep = np.array([image not in outside for image in self.ids], bool)
+        keep = np.fromiter((image not in outside for image in self.ids), bool, len(self.ids))
         return [image for image, kept in zip(self.ids, keep, strict=True) if kept], RowsSubset(self.rows, keep)
 
     def labeled_vectors(self) -> LabeledVectors:

@@ -31,11 +31,11 @@ def count_farther(distances: NDArray[np.float64], names: tuple[str, ...], other:
     return np.asarray((distances > distances[:, [names.index(other)]]).sum(axis=1), np.int64)
 
 
-def threshold_of(counts: NDArray[np.int64], labels: int, min_proportion: float) -> int:
+def threshold_of(counts: NDArray[np.integer], labels: int, min_proportion: float) -> int:
     """The largest x in 0..labels with #{count > x} >= min_proportion * N, or NO_THRESHOLD.
 
     Args:
-        counts: i64[N] of `count_farther`.
+        counts: int[N] of `count_farther`.
         labels: labels but other, C.
         min_proportion: share of the pool to discard at least, in [0, 1].
 

@@ -49,8 +49,8 @@ class Filtered:
 
     ids: Sequence[str]
     decisions: NDArray[np.int8]
-    farther: NDArray[np.int64]
-    distances: NDArray[np.float64]
+    farther: NDArray[np.int32]
+    distances: NDArray[np.floating]
     summary: FilterSummary
 
     def blocks(self, rows: int) -> Iterator[DecisionBlock]:
@@ -60,8 +60,8 @@ class Filtered:
             yield DecisionBlock(
                 self.ids[part],
                 [_DECISIONS[code] for code in self.decisions[part].tolist()],
-                self.farther[part],
-                self.distances[part],
+                self.farther[part].astype(np.int64),
+                self.distances[part].astype(np.float64),
             )
 
 
@@ -113,13 +113,15 @@ def filter_pool(spec: FilterSpec, ids: Sequence[str], rows: Rows, labeled: Label
     if spec.min_proportion is not None:
         check_compat(side.names, spec.other_label, spec.min_proportion)
     measure = TrimmedDistances(side, spec.other_label)
-    distances = np.full((len(ids), len(side.names)), np.nan)
+    distances = np.full((len(ids), len(side.names)), np.nan, measure.dtype)
+    farther = np.zeros(len(ids), np.int32)
     done = 0
     for block in rows.blocks(_BLOCK_ROWS):
-        distances[done : done + len(block)] = measure.of(block)
+        exact = measure.of(block)  # counted before they are stored, in float32 where there are many
+        farther[done : done + len(block)] = count_farther(exact, side.names, spec.other_label)
+        distances[done : done + len(block)] = exact
         done += len(block)
         yield Progress("scanning", done, len(ids))
-    farther = count_farther(distances, side.names, spec.other_label)
     warnings = [f"{len(labeled.unknown)} labeled images have no vector and were left out"] if labeled.unknown else []
     if spec.min_proportion is not None:
         decisions, threshold = _by_original_rule(farther, len(side.names) - 1, spec.min_proportion, warnings)
@@ -151,7 +153,7 @@ def filter_pool(spec: FilterSpec, ids: Sequence[str], rows: Rows, labeled: Label
 
 
 def _by_original_rule(
-    farther: NDArray[np.int64], labels: int, min_proportion: float, warnings: list[str]
+    farther: NDArray[np.int32], labels: int, min_proportion: float, warnings: list[str]
 ) -> tuple[NDArray[np.int8], int]:
     threshold = threshold_of(farther, labels, min_proportion)
     if threshold == NO_THRESHOLD:

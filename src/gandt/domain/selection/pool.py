@@ -8,6 +8,7 @@ order, so that nothing a strategy computes depends on how the vectors arrived.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -134,12 +135,13 @@ class Pool:
     def __init__(self, ids: Sequence[str], rows: Rows, block_rows: int = 0) -> None:
         self._rows = rows
         self._block_rows = block_rows or max(64, BLOCK_NUMBERS // max(rows.dim, 1))
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        self.ids = [ids[row] for row in order]
-        self._row_of = np.array(order, np.int64)  # position -> row
+        names = np.empty(len(ids), object)  # an eighth of the memory of a list of row numbers to sort
+        names[:] = ids
+        self._row_of = np.argsort(names, kind="stable").astype(np.int64)  # position -> row
+        self.ids: list[str] = names[self._row_of].tolist()
         self._position_of = np.empty(len(ids), np.int64)  # row -> position
         self._position_of[self._row_of] = np.arange(len(ids))
-        for before, after in zip(self.ids, self.ids[1:], strict=False):
+        for before, after in pairwise(self.ids):
             if before == after:
                 raise InvalidInput(
                     f"image {after!r} has more than one vector", field="vectors", reason="REPEATED_IMAGE"

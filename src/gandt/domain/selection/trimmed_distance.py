@@ -79,6 +79,11 @@ class TrimmedDistances:
         self._units = (clean / norms[:, None]).astype(self._dtype)  # [L, D]
 
     @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """Number format that distances are exact to; rows near a tie are computed in float64 all the same."""
+        return self._dtype
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Labels of the columns."""
         return self._labeled.names
