@@ -127,6 +127,10 @@ def run_loop(ctx: Context, loop: Loop) -> LoopResult:
     campaign = _campaign(ctx, client, loop)
     truth = loop.known or _truth(client, loop)
     work_seconds: Mapping[str, float] = {}
+    if loop.spec.stop.prove_recall and not campaign.state.is_final:
+        _, _, coming = client.quote_round()
+        if coming is not None:
+            ctx.out.note(coming.sentence)
     if not campaign.state.is_final:
         campaign, work_seconds = _label(ctx, client, campaign, loop, truth, clock)
     clock.enter("report")
@@ -267,7 +271,8 @@ def _label(
             shown.add((str(newest.number), str(newest.state)))
             if ("selected", newest.number) not in told:  # the watch may miss the state itself
                 told.add(("selected", newest.number))
-                ctx.out.note(f"round {newest.number}: {newest.images} images selected by {newest.strategy}")
+                count = newest.planned or newest.images
+                ctx.out.note(f"round {newest.number}: {count} images selected by {newest.strategy}")
             if newest.state == "aggregated":
                 ctx.out.note(
                     f"round {newest.number}: {newest.answers} answers, {newest.targets_found} wanted images; "

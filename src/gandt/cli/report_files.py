@@ -44,11 +44,14 @@ def write_report(
         The figures and the verdict in one sentence.
     """
     from gandt.cli.charts import extra_charts, guarantee
+    from gandt.cli.pool_map import pool_map
+    from gandt.cli.worker_charts import worker_charts
 
     record = collect(client, client.get_campaign(campaign_id), truth or {}, stage_seconds or {})
     figures = figures_of(record)
-    charts = extra_charts(record)
-    page = report_html(record, figures, guarantee(record, figures), charts, thumbnails(ctx, client, record))
+    charts = {**pool_map(ctx, client, campaign_id, record), **extra_charts(record)}
+    charts.update(worker_charts(client, campaign_id, record))
+    page = report_html(record, figures, guarantee(record), charts, thumbnails(ctx, client, record))
     with replacing(output) as scratch:
         scratch.write_text(page, encoding="utf-8")
     with replacing(str(Path(output).with_suffix(".json"))) as scratch:
@@ -137,6 +140,8 @@ def collect(
             "seed": str(spec.seed),
             "images": f"{campaign.images:,}",
         },
+        proof=client.get_proof(identity),
+        prove_recall=spec.stop.prove_recall,
     )
 
 

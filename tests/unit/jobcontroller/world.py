@@ -267,7 +267,8 @@ class World:
             asked = sum(o.request.tags["gandt:round"] == first for o in self.backend.jobs.values())
             team = [f"w{n}" for n in range(2, job.request.workers + 1)]
             for page in range(len(job.lines)):
-                names = ["w4" if page else "w1", *team] if asked == 1 else [f"x{asked}"]
+                others = [f"{letter}{asked}" for letter in "xyz"[: job.request.workers]]
+                names = ["w4" if page else "w1", *team] if asked == 1 else others
                 self.backend.label(job.request.job_name, names, say or self.say, page)
             self.backend.end(job.request.job_name)
 

@@ -177,3 +177,10 @@ def test_a_forecast_says_when_labeling_all_is_better() -> None:
     done = forecast(100, 5, 5.0, proving=True, drawn=(ControlDraw(900, 800, 0, 5),))
     assert done.find == 0
     assert done.prove <= 100
+
+
+def test_once_all_is_labeled_all_is_known() -> None:
+    rows = [Sampled(1, 1, 1, 40, 4, 0, 16, 9), Sampled(2, 1, 1, 20, 2, 0, 18, 3)]
+    assert proof_of(rows, 2).recall == 1.0
+    assert proof_of(rows[:1], 2).most_targets <= 11 + 20
+    assert proof_of(rows, 2, unresolved=1).recall == 14 / 15

@@ -12,6 +12,7 @@ from typing import Any
 
 from gandt.domain.datasets import Arm, LabelStatus
 from gandt.domain.report.random_choice import expected_draws, expected_found
+from gandt.domain.selection.proof import Proof
 
 RECALL_GOAL = 0.8
 
@@ -77,6 +78,8 @@ class CampaignRecord:
         picks: labeled images of all rounds.
         stage_seconds: time by stage, in the order of the loop.
         versions: what made the report: package, model, seed, ...
+        proof: what the control draws prove; None when nothing was wanted.
+        prove_recall: share that was to be proven found; 0 when nobody asked for a proof.
     """
 
     name: str
@@ -98,6 +101,8 @@ class CampaignRecord:
     fixed_cost_usd_micros: int
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    proof: Proof | None = None
+    prove_recall: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,8 @@ class Figures:
         targets_right: those of them that truly are; None when the truth is not known.
         labels_to_goal: labels bought until RECALL_GOAL of the true targets were found; None when that was not reached.
         curve: (labels bought, targets found) after each label.
+        proof: what is proven, with the claim in words; None when nothing was wanted.
+        random_yield: targets a label by random choice, estimated from the control draws without bias.
     """
 
     name: str
@@ -150,6 +157,8 @@ class Figures:
     control_yield: float | None
     class_counts: Mapping[str, int]
     stage_seconds: Mapping[str, float]
+    proof: Mapping[str, Any] | None = None
+    random_yield: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `report.json`."""
@@ -195,7 +204,16 @@ def figures_of(record: CampaignRecord) -> Figures:
         control_yield=sum(control) / len(control) if control else None,
         class_counts=dict(Counter(label for p in picks for label in p.labels)),
         stage_seconds=dict(record.stage_seconds),
+        proof=record.proof.to_json() if record.proof is not None else None,
+        random_yield=_random_yield(record, pool),
     )
+
+
+def _random_yield(record: CampaignRecord, pool: int) -> float | None:
+    """The share of targets in the pool as it was at the start; a mean over draws would mix emptied pools with it."""
+    if record.proof is None or record.proof.total is None or not pool:
+        return None
+    return max(record.proof.total - record.seed_targets, 0.0) / pool
 
 
 def _labels_to_goal(picks: Sequence[LabeledPick], targets: set[str], in_pool: int | None) -> int | None:

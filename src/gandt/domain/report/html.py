@@ -10,6 +10,7 @@ from html import escape
 from gandt.domain.datasets import join_labels
 from gandt.domain.report.figures import RECALL_GOAL, CampaignRecord, Figures, LabeledPick
 from gandt.domain.report.svg import bar_chart, line_chart
+from gandt.domain.selection.proof import floor_percent
 
 HARDEST = 24
 
@@ -89,7 +90,7 @@ def report_html(
         "</section>",
         _cards(figures),
         _curve(figures),
-        f"<section><h2>What is proven</h2><p>{escape(guarantee)}</p></section>",
+        _proven(record, guarantee),
         _rounds(record),
         _cost(record, figures),
         _classes(figures),
@@ -136,14 +137,63 @@ def _curve(figures: Figures) -> str:
             f"{RECALL_GOAL:.0%} of the wanted images"
             + (f"; this campaign needed {figures.labels_to_goal:,}." if figures.labels_to_goal else ".")
         )
-    elif figures.control_yield is not None:
+    elif figures.random_yield is not None:
         series["random choice, by the control draws"] = [
             (0, 0),
-            (figures.labels_bought, figures.control_yield * figures.labels_bought),
+            (figures.labels_bought, figures.random_yield * figures.labels_bought),
         ]
         note = f"Control draws: {figures.control_targets} of {figures.control_labels} are wanted images."
+    gain = _gain(figures)
+    note = f"{note} {gain}" if gain else note
     chart = line_chart(series, "labels bought", "wanted images found", tuple(list(series)[1:]))
     return f"<section><h2>Label efficiency</h2>{chart}<p>{escape(note)}</p></section>"
+
+
+def _gain(figures: Figures) -> str:
+    """The ranking against the control draws made beside it, with the interval; or that they do not tell them apart."""
+    proof = figures.proof or {}
+    gain, low, high = proof.get("gain"), proof.get("gain_low"), proof.get("gain_high")
+    if low is None:
+        return ""
+    upper = "no upper end" if high is None else f"{high:.1f}"
+    size = f"{gain:.1f} times" if gain is not None else f"at least {low:.1f} times"
+    text = f"A selected image is {size} as often a wanted one as a control image (95 % interval {low:.1f} to {upper})"
+    return f"{text}." if low > 1 else f"{text}: no gain over random choice is shown."
+
+
+def _proven(record: CampaignRecord, guarantee: str) -> str:
+    """The guarantee: the claim, what was asked for, and what it rests on."""
+    proof = record.proof
+    if proof is None or not proof.control:
+        return f"<section><h2>What is proven</h2><p>{escape(guarantee)}</p></section>"
+    reached = proof.recall >= record.prove_recall
+    asked = f"{percent(record.prove_recall)}: {'proven' if reached else 'not proven'}" if record.prove_recall else "no"
+    rows = [
+        ["recall that was to be proven", asked],
+        ["lower bound of the recall of consensus labels", floor_percent(proof.recall)],
+        ["confidence, over all looks together", percent(proof.confidence)],
+        ["wanted images known, and most that there can be", f"{proof.found:,} of {proof.most_targets:,}"],
+        ["control draws, and wanted images among them", f"{proof.control:,}, {proof.control_targets:,}"],
+        [
+            "images that this is about",
+            f"{proof.pool:,} in {proof.strata} strata" if proof.strata > 1 else f"{proof.pool:,}",
+        ],
+        ["picks without a label, counted as missed", f"{proof.unresolved:,}"],
+    ]
+    if proof.total is not None and proof.standard_error is not None:
+        rows.append(
+            ["wanted images in all, estimated", f"{proof.total:,.0f} (standard error {proof.standard_error:,.0f})"]
+        )
+    if proof.true_recall is not None:
+        seen = f"{proof.sensitivity.recognized} of {proof.sensitivity.asked}"
+        rows.append(
+            [
+                f"lower bound of the true recall, as workers recognized {seen} gold images",
+                floor_percent(proof.true_recall),
+            ]
+        )
+    table = _table(("what", "value"), rows, ())
+    return f'<section class="verdict"><h2>What is proven</h2><p>{escape(guarantee)}</p>{table}</section>'
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:

@@ -165,8 +165,11 @@ def proof_of(
     unresolved += sum(row.unresolved for row in rows)
     sizes = {s: max(d.pool + d.found_before for d in own) for s, own in draws.items()}
 
+    # Certain without any draw: what is known and all that is left unlabeled.
+    certain = {s: _known(own, known[s]) + own[-1].pool - own[-1].control - own[-1].main for s, own in strata.items()}
+
     def most(alpha: float) -> int:
-        up = sum(_most(draws[s], sizes[s], alpha / len(draws)) for s in draws) + unresolved
+        up = sum(min(_most(draws[s], sizes[s], alpha / len(draws)), certain[s]) for s in draws) + unresolved
         return max(up, found)
 
     alpha = 1.0 - confidence
@@ -198,6 +201,10 @@ def proof_of(
         gain_high=gain_high,
         draws=tuple(d for d in draws[first] if d.drawn) if len(draws) == 1 else (),
     )
+
+
+def _known(rows: Sequence[Sampled], known: int) -> int:
+    return known + sum(row.control_targets + row.main_targets for row in rows)
 
 
 def _draws(rows: Sequence[Sampled], known: int) -> list[ControlDraw]:
