@@ -15,7 +15,7 @@ import pytest
 from gandt_labeling.bootstrap import bootstrap
 from gandt_labeling.settings import Settings
 
-from gandt.domain.catalog import StoredLabel
+from gandt.domain.catalog import StoredLabel, WorkerRecord
 from gandt.domain.labeling.campaigns import Campaign, CampaignSpec, CampaignState
 from gandt.domain.labeling.money import Money
 from gandt.domain.labeling.outcomes import GivenLabel, Imported
@@ -49,10 +49,15 @@ class OneCampaign:
         return self.campaign
 
     def list_rounds(self, campaign_id: str = "") -> Iterator[Round]:
-        return iter([Round("r-1", "c-1", 1, RoundState.AGGREGATED, NOW, "seeds", images=40, answers=120, cost=2_340_000)])
+        return iter(
+            [Round("r-1", "c-1", 1, RoundState.AGGREGATED, NOW, "seeds", images=40, answers=120, cost=2_340_000)]
+        )
 
     def list_labels(self, campaign_id: str = "") -> Iterator[StoredLabel]:
         return iter(self.labels)
+
+    def list_workers(self, campaign_id: str = "") -> Iterator[WorkerRecord]:
+        return iter([])
 
     def update_campaign(self, campaign_id: str, paused: bool | None = None) -> Campaign:
         state = CampaignState.PAUSED if paused else CampaignState.RUNNING

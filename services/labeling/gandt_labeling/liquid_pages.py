@@ -13,6 +13,8 @@ import functools
 import html
 import json
 import re
+import secrets
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -62,6 +64,9 @@ class LiquidPages:
     def __init__(self, static_path: str = "/static/", clock: Callable[[], float] = time.monotonic) -> None:
         self._static_path = static_path
         self._clock = clock
+        # Stands for the nonce in parsed templates, which serve many pages. Nobody who writes data knows it.
+        self._mark = secrets.token_urlsafe(16)
+        self._parsed = functools.lru_cache(maxsize=32)(self._parse)
 
     def check(self, template: str) -> None:
         """Parse only.
@@ -94,11 +99,21 @@ class LiquidPages:
         Raises:
             InvalidInput: the template fails on this input, or exceeds a limit.
         """
-        static = request.portal + self._static_path
+        with_shim, guarded, parsed = self._parsed(request.template, request.portal + self._static_path)
+        page = guarded.render_parsed(parsed, request.template, request.task_input, request.sign)
+        return _head(request) + (with_shim + page).replace(self._mark, nonce)
+
+    def _parse(self, template: str, static: str) -> tuple[str, GuardedEnvironment, Any]:
+        """The script tag of the crowd elements, where the template has none, and the template with its environment."""
+        guarded = GuardedEnvironment(_no_links, self._clock)
+        own = own_copies(template, static, self._mark)
         shim = static + "crowd-elements.js"
-        template = own_copies(request.template, static, nonce)
-        script = "" if shim in template else f'<script nonce="{nonce}" src="{html.escape(shim)}"></script>\n'
-        return _head(request) + script + render(template, request.task_input, request.sign, self._clock)
+        script = "" if shim in own else f'<script nonce="{self._mark}" src="{html.escape(shim)}"></script>\n'
+        return script, guarded, guarded.parse_checked(own)
+
+
+def _no_links(_uri: str) -> str:
+    return ""
 
 
 def environment(sign: SignMedia, clock: Callable[[], float] = time.monotonic) -> GuardedEnvironment:
@@ -110,6 +125,13 @@ def environment(sign: SignMedia, clock: Callable[[], float] = time.monotonic) ->
     return GuardedEnvironment(sign, clock)
 
 
+class _Run(threading.local):
+    """One rendering: each thread has its own."""
+
+    sign: SignMedia
+    ends_at: float
+
+
 class GuardedEnvironment(_Limited):
     """Liquid with Ground Truth's filters, escaping on, and a guard around every filter."""
 
@@ -118,8 +140,9 @@ class GuardedEnvironment(_Limited):
         del self.filters["safe"]  # not Ground Truth's; it would switch escaping off unseen
         self.filters["to_json"] = _to_json
         self.filters["skip_autoescape"] = lambda value: Markup(_text(value))
-        self.filters["grant_read_access"] = lambda value: sign(_text(value)) if _is_s3(value) else ""
-        self.ends_at = clock() + RENDER_SECONDS
+        self.filters["grant_read_access"] = lambda value: self._run.sign(_text(value)) if _is_s3(value) else ""
+        self._run = _Run()
+        self._run.sign, self._run.ends_at = sign, clock() + RENDER_SECONDS
         self._clock = clock
         self.filters = {name: self._guarded(name, function) for name, function in self.filters.items()}
 
@@ -135,10 +158,22 @@ class GuardedEnvironment(_Limited):
             raise _refusal(e, template) from e
         return parsed
 
+    def render_parsed(self, parsed: Any, template: str, task_input: Any, sign: SignMedia) -> str:
+        """Fill a template that this environment has parsed; several threads may, each with its own links and deadline.
+
+        Raises:
+            InvalidInput: it fails on this input, or exceeds a limit.
+        """
+        self._run.sign, self._run.ends_at = sign, self._clock() + RENDER_SECONDS
+        try:
+            return str(parsed.render(task={"input": task_input}))
+        except (LiquidError, *_FAILURES) as e:
+            raise _refusal(e, template) from e
+
     def _guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)  # keeps the marks that say what the engine must pass
         def call(value: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._clock() > self.ends_at:
+            if self._clock() > self._run.ends_at:
                 raise ResourceLimitError(f"rendering took more than {RENDER_SECONDS:g} s", token=None)
             _check_size(name, value, args)
             result = function(value, *args, **kwargs)
@@ -155,11 +190,8 @@ def render(template: str, task_input: Any, sign: SignMedia, clock: Callable[[], 
     Raises:
         InvalidInput: the template is wrong, fails on this input, or exceeds a limit.
     """
-    parsed = environment(sign, clock).parse_checked(template)
-    try:
-        return str(parsed.render(task={"input": task_input}))
-    except (LiquidError, *_FAILURES) as e:
-        raise _refusal(e, template) from e
+    guarded = environment(sign, clock)
+    return guarded.render_parsed(guarded.parse_checked(template), template, task_input, sign)
 
 
 def own_copies(template: str, static_url: str, nonce: str) -> str:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, Unauthenticated
+from gandt.domain.errors import BackendUnavailable, GandtError, InvalidInput, NotFound, Unauthenticated
 from gandt.domain.labeling.campaigns import Campaign
 from gandt.domain.labeling.outcomes import GivenLabel
 from gandt.domain.labeling.rounds import Round
@@ -109,11 +109,20 @@ async def _enter(web: Web, request: Request) -> Response:
 
 
 async def _overview(web: Web, _request: Request) -> Response:
-    jobs = await in_thread(web.operator.jobs)
-    workers = await in_thread(web.operator.workers)
-    return json_response(
-        {"jobs": [_job_json(job) for job in jobs], "workers": [_worker_json(each) for each in workers]}
-    )
+    gold = await in_thread(_gold, web.controller())
+    people = [_worker_json(each, gold.get(each.worker_id)) for each in await in_thread(web.operator.workers)]
+    jobs = [_job_json(job) for job in await in_thread(web.operator.jobs)]
+    return json_response({"jobs": jobs, "workers": people})
+
+
+def _gold(controller: Controller | None) -> dict[str, float]:
+    """Accuracy on gold by worker: which tiles are gold is the job controller's secret, so it is asked."""
+    if controller is None:
+        return {}
+    try:
+        return {each.worker_id: each.gold_accuracy for each in controller.list_workers() if each.gold_accuracy >= 0}
+    except NotFound:  # no campaign yet
+        return {}
 
 
 async def _campaigns(web: Web, _request: Request) -> Response:
@@ -270,7 +279,7 @@ def _job_json(view: JobView) -> dict[str, Any]:
     }
 
 
-def _worker_json(view: WorkerView) -> dict[str, Any]:
+def _worker_json(view: WorkerView, gold: float | None) -> dict[str, Any]:
     return {
         "worker": view.worker_id,
         "state": view.state,
@@ -281,8 +290,7 @@ def _worker_json(view: WorkerView) -> dict[str, Any]:
         "page_seconds": view.page_seconds,
         "agreement": view.agreement,
         "compared": view.compared,
-        "gold_seen": view.gold_seen,
-        "gold_right": view.gold_right,
+        "gold_accuracy": gold,
         "owed_usd_micros": view.owed_micros,
     }
 

@@ -201,8 +201,9 @@ async def _give_back(web: Web, request: Request) -> Response:
 
 
 async def _frame(web: Web, request: Request) -> Response:
-    lease = await in_thread(web.leases.get, request.path_params["lease"], _worker(web, request))
-    return await _rendered(web, request, lease.job, lease.task_input, lease.lease_id)
+    lease = request.path_params["lease"]
+    job, task_input = await in_thread(web.leases.page, lease, _worker(web, request))
+    return await _rendered(web, request, job, task_input, lease)
 
 
 async def _frame_ahead(web: Web, request: Request) -> Response:

@@ -53,6 +53,6 @@ def test_without_a_server_it_says_what_to_do(
 def test_nobody_is_invited_to_another_backend(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GANDT_JOBCONTROLLER__BACKEND", "aws")
-    assert main(["invite", "--project", str(project)]) == 2
+    monkeypatch.setenv("GANDT_JOBCONTROLLER__BACKEND", "ground-truth")
+    assert main(["invite", "--project", str(project)]) == 1
     assert "not in our labeling service" in capsys.readouterr().err

@@ -102,7 +102,7 @@ class Leases:
         """The task that the worker would get next, so that its page can be loaded ahead; nothing is held."""
         with self._database.read() as connection:
             for job in _running(connection, ""):
-                task_no = candidates.choose(candidates.free_tasks(connection, job, worker_id), job, worker_id)
+                task_no = candidates.choose(connection, job, worker_id)
                 if task_no is not None:
                     return Upcoming(job.job_id, task_no)
         return None
@@ -117,12 +117,10 @@ class Leases:
             query = select(jobs).where(jobs.c.job_id == ahead.job_id, jobs.c.status == "InProgress")
             row = connection.execute(query).first()
             task = (tasks.c.job_id == ahead.job_id, tasks.c.task_no == ahead.task_no, tasks.c.state == "open")
-            text = connection.execute(select(tasks.c.input).where(*task)).scalar()
-            if row is None or text is None:
+            if row is None or connection.execute(select(tasks.c.task_no).where(*task)).first() is None:
                 raise NotFound("this page is gone", kind="task", id=str(ahead.task_no))
             job = job_of(row)
-            hidden = candidates.hidden_images(connection, job, ahead.task_no, worker_id)
-        return job, without_images(json.loads(text), hidden)
+            return job, _task_input(connection, job, ahead.task_no, worker_id)
 
     def get(self, lease_id: str, worker_id: str) -> Lease:
         """A lease of this worker, in whatever state.
@@ -132,6 +130,17 @@ class Leases:
         """
         with self._database.read() as connection:
             return _lease(connection, _row(connection, lease_id, worker_id), self._time.now())
+
+    def page(self, lease_id: str, worker_id: str) -> tuple[Job, Any]:
+        """Job and task input of a lease of this worker, for its page.
+
+        Raises:
+            NotFound: no such lease, or another worker's.
+        """
+        with self._database.read() as connection:
+            row = _row(connection, lease_id, worker_id)
+            job = job_of(connection.execute(select(jobs).where(jobs.c.job_id == row.job_id)).one())
+            return job, _task_input(connection, job, row.task_no, worker_id)
 
     def save_draft(self, lease_id: str, worker_id: str, draft: Any) -> None:
         """Keep an unfinished answer; it outlives the lease.
@@ -219,13 +228,11 @@ class Leases:
         if not may_work(connection, worker_id):
             return None
         for job in _running(connection, job_name):
-            free = candidates.free_tasks(connection, job, worker_id)
-            task_no = candidates.choose(free, job, worker_id)
-            if prefer is not None and prefer.job_id == job.job_id and prefer.task_no in {task.task_no for task in free}:
-                task_no = prefer.task_no
+            wanted = prefer.task_no if prefer is not None and prefer.job_id == job.job_id else None
+            task_no = candidates.choose(connection, job, worker_id, wanted)
             if task_no is not None:
                 row = self._grant(connection, job, task_no, worker_id, now)
-                return _lease(connection, row, now, job, len(free) - 1)
+                return _lease(connection, row, now, job)
         return None
 
     def _grant(self, connection: Connection, job: Job, task_no: int, worker_id: str, now: float) -> Row[Any]:
@@ -329,12 +336,10 @@ def _row(connection: Connection, lease_id: str, worker_id: str) -> Row[Any]:
     return row
 
 
-def _lease(connection: Connection, row: Row[Any], now: float, job: Job | None = None, free: int | None = None) -> Lease:
+def _lease(connection: Connection, row: Row[Any], now: float, job: Job | None = None) -> Lease:
     if job is None:
         job = job_of(connection.execute(select(jobs).where(jobs.c.job_id == row.job_id)).one())
-    task = select(tasks.c.input).where(tasks.c.job_id == row.job_id, tasks.c.task_no == row.task_no)
-    hidden = candidates.hidden_images(connection, job, row.task_no, row.worker_id)
-    done, remaining = candidates.progress(connection, job, row.worker_id, free)
+    done, remaining = candidates.progress(connection, job, row.worker_id)
     return Lease(
         lease_id=row.lease_id,
         job=job,
@@ -344,10 +349,17 @@ def _lease(connection: Connection, row: Row[Any], now: float, job: Job | None = 
         expires_at=row.expires_at,
         seconds_left=max(0.0, row.expires_at - now),
         draft=row.draft,
-        task_input=without_images(json.loads(connection.execute(task).scalar_one()), hidden),
+        task_input=_task_input(connection, job, row.task_no, row.worker_id),
         done=done,
         remaining=remaining,
     )
+
+
+def _task_input(connection: Connection, job: Job, task_no: int, worker_id: str) -> Any:
+    """The page as this worker sees it."""
+    query = select(tasks.c.input).where(tasks.c.job_id == job.job_id, tasks.c.task_no == task_no)
+    hidden = candidates.hidden_images(connection, job, task_no, worker_id)
+    return without_images(json.loads(connection.execute(query).scalar_one()), hidden)
 
 
 def _take_slot(connection: Connection, job_id: int, task_no: int, slots: int) -> bool:
@@ -363,9 +375,11 @@ def _remember(connection: Connection, job: Job, task_no: int, worker_id: str) ->
     """Note every image of the page as seen by this worker in the campaign; the first sighting stays."""
     shown = select(task_images.c.image_id).where(task_images.c.job_id == job.job_id, task_images.c.task_no == task_no)
     known = select(seen_images.c.image_id).where(
-        seen_images.c.campaign == job.campaign, seen_images.c.worker_id == worker_id
+        seen_images.c.campaign == job.campaign,
+        seen_images.c.worker_id == worker_id,
+        seen_images.c.image_id == task_images.c.image_id,
     )
-    fresh = connection.execute(shown.where(task_images.c.image_id.not_in(known))).scalars().all()
+    fresh = connection.execute(shown.where(~known.exists())).scalars().all()
     if fresh:
         base = {"campaign": job.campaign, "worker_id": worker_id, "job_id": job.job_id, "task_no": task_no}
         connection.execute(seen_images.insert(), [{**base, "image_id": image} for image in fresh])

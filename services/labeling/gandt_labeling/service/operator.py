@@ -61,8 +61,6 @@ class WorkerView:
     page_seconds: float | None
     agreement: float | None
     compared: int
-    gold_seen: int
-    gold_right: int
     owed_micros: int
 
 
@@ -101,8 +99,6 @@ class Operator:
                 page_seconds=statistics.median(seconds[row.worker_id]) if row.worker_id in seconds else None,
                 agreement=agreement[row.worker_id][0] if row.worker_id in agreement else None,
                 compared=agreement[row.worker_id][1] if row.worker_id in agreement else 0,
-                gold_seen=row.gold_seen,
-                gold_right=row.gold_right,
                 owed_micros=owed.get(row.worker_id, 0),
             )
             for row in rows

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gandt.domain.catalog import StoredLabel
+from gandt.domain.catalog import StoredLabel, WorkerRecord
 from gandt.domain.labeling.campaigns import Campaign
 from gandt.domain.labeling.outcomes import GivenLabel, Imported
 from gandt.domain.labeling.rounds import Round
@@ -102,6 +102,10 @@ class Controller(Protocol):
 
     def list_labels(self, campaign_id: str = "") -> Iterator[StoredLabel]:
         """A campaign's labels by image id."""
+        ...
+
+    def list_workers(self, campaign_id: str = "") -> Iterator[WorkerRecord]:
+        """A campaign's workers, with their accuracy on gold."""
         ...
 
     def update_campaign(self, campaign_id: str, paused: bool | None = None) -> Campaign:

@@ -52,7 +52,7 @@
 
   // Columns are [title, value of a row, kind]; kind is "", "number", "text" or "node".
   function table(into, columns, rows, empty) {
-    const head = columns.map(([title, , kind]) => make("th", { scope: "col", className: kind === "number" ? kind : "", textContent: title }));
+    const head = columns.map(([title, , kind]) => make(title ? "th" : "td", { ...(title ? { scope: "col" } : {}), className: kind === "number" ? kind : "", textContent: title }));
     const body = rows.map((row) =>
       make("tr", {}, ...columns.map(([, value, kind]) => make("td", { className: kind === "node" ? "" : kind }, value(row)))),
     );
@@ -61,7 +61,7 @@
   }
 
   const usd = (micros) => `${(micros / 1e6).toFixed(2)} USD`;
-  const percent = (share) => (share === null ? "–" : `${Math.round(100 * share)} %`);
+  const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`);
   const time = (text) => new Date(text).toLocaleString();
   const pauseButton = (name, paused, press) => {
     const button = make("button", { type: "button", textContent: paused ? "Resume" : "Pause" });
@@ -106,7 +106,7 @@
       ["Worker", (w) => w.worker, ""], ["Seen", (w) => time(w.seen_at), ""], ["Pages", (w) => String(w.pages), "number"],
       ["Pace", (w) => (w.page_seconds === null ? "–" : `${w.page_seconds.toFixed(1)} s a page`), "number"],
       ["Agreement", (w) => `${percent(w.agreement)} of ${w.compared}`, "number"],
-      ["Gold", (w) => (w.gold_seen ? `${w.gold_right} of ${w.gold_seen}` : "–"), "number"],
+      ["Gold", (w) => percent(w.gold_accuracy), "number"],
       ["Owed", (w) => usd(w.owed_usd_micros), "number"],
       ["State", (w) => (w.reason ? `${w.state}: ${w.reason}` : w.state), "text"],
       ["", (w) => pauseButton(w.worker, w.state === "paused", (paused) => call("POST", `/api/operator/workers/${w.worker}`, { paused, reason: paused ? "by the operator" : "" })), "node"],

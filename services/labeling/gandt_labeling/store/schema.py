@@ -40,14 +40,6 @@ jobs = Table(
     Column("paused", Integer, nullable=False, server_default="0"),  # 1: no new leases; running ones may finish
 )
 
-# What an operator added to a job by tags, read once when the job starts.
-job_rules = Table(
-    "job_rules",
-    METADATA,
-    Column("job_id", Integer, ForeignKey("jobs.job_id"), primary_key=True),
-    Column("rules", Text, nullable=False),  # JSON: gold, qualification, max_pages, pay_usd_micros
-)
-
 tasks = Table(
     "tasks",
     METADATA,
@@ -67,6 +59,8 @@ tasks = Table(
     Column("outcome", Text, nullable=False, server_default=""),  # JSON of the keys the output line gains
 )
 Index("tasks_by_state", tasks.c.job_id, tasks.c.state, tasks.c.task_no)
+# All that the choice of a worker's next task looks at, so that it reads no row: rows hold whole pages.
+Index("tasks_free", tasks.c.job_id, tasks.c.state, tasks.c.taken, tasks.c.task_no, tasks.c.declined)
 
 assignments = Table(
     "assignments",
@@ -85,7 +79,6 @@ assignments = Table(
     Column("answer", Text, nullable=False, server_default=""),  # JSON object, as stored for ever
     Column("answer_sha256", String(64), nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default=""),
-    Column("page_version", String(16), nullable=False, server_default=""),  # of classes, instructions and template
 )
 _HOLDS = text("state IN ('leased', 'done', 'declined')")
 # The last line of defence: one worker holds, answers or declines one task once, whatever races happen above it.
@@ -145,24 +138,6 @@ workers = Table(
     Column("seen_at", Double, nullable=False, index=True),
     Column("state", String(16), nullable=False, server_default="active"),  # active, paused
     Column("state_reason", String(256), nullable=False, server_default=""),
-    Column("gold_seen", Integer, nullable=False, server_default="0"),  # tiles of known label that the worker answered
-    Column("gold_right", Integer, nullable=False, server_default="0"),
-)
-
-# One test a worker and scope: the campaign, or the job where it has none.
-qualifications = Table(
-    "qualifications",
-    METADATA,
-    Column("scope", String(256), primary_key=True),
-    Column("worker_id", String(128), primary_key=True),
-    Column("lease_id", String(64), nullable=False, unique=True),
-    Column("job_id", Integer, nullable=False),
-    Column("state", String(16), nullable=False),  # open, passed, failed
-    Column("tries", Integer, nullable=False, server_default="0"),
-    Column("score", Double),
-    Column("draft", Text, nullable=False, server_default=""),
-    Column("answer_sha256", String(64), nullable=False, server_default=""),
-    Column("changed_at", Double, nullable=False),
 )
 
 # Who did what; appended to, never changed.

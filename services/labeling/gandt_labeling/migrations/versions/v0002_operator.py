@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paused jobs and workers, rules of a job, qualification tests, the audit log, versions of pages."""
+"""Paused jobs and workers, the teams of jobs, the audit log, an index for the next task."""
 
 from __future__ import annotations
 
@@ -19,34 +19,10 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("paused", sa.Integer(), server_default="0", nullable=False))
     op.add_column("jobs", sa.Column("workteam", sa.String(256), server_default="", nullable=False))
     _name_the_teams()
-    op.add_column("assignments", sa.Column("page_version", sa.String(16), server_default="", nullable=False))
+    op.create_index("tasks_free", "tasks", ["job_id", "state", "taken", "task_no", "declined"], unique=False)
     op.create_index("assignments_by_finish", "assignments", ["state", "finished_at"], unique=False)
     op.add_column("workers", sa.Column("state", sa.String(16), server_default="active", nullable=False))
     op.add_column("workers", sa.Column("state_reason", sa.String(256), server_default="", nullable=False))
-    op.add_column("workers", sa.Column("gold_seen", sa.Integer(), server_default="0", nullable=False))
-    op.add_column("workers", sa.Column("gold_right", sa.Integer(), server_default="0", nullable=False))
-    op.create_table(
-        "job_rules",
-        sa.Column("job_id", sa.Integer(), nullable=False),
-        sa.Column("rules", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"]),
-        sa.PrimaryKeyConstraint("job_id"),
-    )
-    op.create_table(
-        "qualifications",
-        sa.Column("scope", sa.String(length=256), nullable=False),
-        sa.Column("worker_id", sa.String(length=128), nullable=False),
-        sa.Column("lease_id", sa.String(length=64), nullable=False),
-        sa.Column("job_id", sa.Integer(), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("score", sa.Double(), nullable=True),
-        sa.Column("draft", sa.Text(), server_default="", nullable=False),
-        sa.Column("answer_sha256", sa.String(length=64), server_default="", nullable=False),
-        sa.Column("changed_at", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("scope", "worker_id"),
-        sa.UniqueConstraint("lease_id"),
-    )
     op.create_table(
         "audit",
         sa.Column("entry_id", sa.Integer(), nullable=False),
@@ -71,16 +47,13 @@ def _name_the_teams() -> None:
 
 def downgrade() -> None:
     """Drop it again."""
-    for table in ("audit", "qualifications", "job_rules"):
-        op.drop_table(table)
+    op.drop_table("audit")
+    op.drop_index("tasks_free", "tasks")
     op.drop_index("assignments_by_finish", "assignments")
     for table, column in (
         ("jobs", "paused"),
         ("jobs", "workteam"),
-        ("assignments", "page_version"),
         ("workers", "state"),
         ("workers", "state_reason"),
-        ("workers", "gold_seen"),
-        ("workers", "gold_right"),
     ):
         op.drop_column(table, column)
