@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counts the wanted images that the filter loses, by the original's rule and by ranking at the same or asked share.
 
-    python benchmarks/selection_filter.py digits|hog|clothing [--seeds 10] [--share 0.5]
+    python benchmarks/selection_filter.py digits|hog|clothing [--seeds 20] [--share 0.5]
 
 Four classes are wanted and thinned to 15 % of the pool; 10 images of each and 40 others are labeled (another draw a
 seed). Data as in selection_labels.py.
@@ -25,10 +25,10 @@ DISCARD = 1  # code in Filtered.decisions
 
 
 def main() -> None:
-    """Prints mean shares over the seeds."""
+    """Prints mean shares over the seeds, and their part of the original's loss with a paired bootstrap interval."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", choices=("digits", "hog", "clothing"))
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--share", type=float, default=0.5)
     args = parser.parse_args()
     vectors, classes = load(args.data)
@@ -60,8 +60,13 @@ def main() -> None:
         ):
             lost[name].append(float((result.decisions[is_wanted] == DISCARD).mean()))
     print(f"{args.data}: asked {args.share:.0%}, the original discards {np.mean(discarded):.1%}; wanted images lost:")
+    base = np.array(lost["original"])
+    resampled = np.random.default_rng(0).integers(len(base), size=(2_000, len(base)))
     for name, shares in lost.items():
-        print(f"  {name:21s} {np.mean(shares):6.1%} +- {np.std(shares):.1%}")
+        mine = np.array(shares)
+        low, high = np.quantile(mine[resampled].sum(axis=1) / base[resampled].sum(axis=1), (0.025, 0.975))
+        part = f"of the original's loss {mine.sum() / base.sum():.3f} [{low:.3f}, {high:.3f}]"
+        print(f"  {name:21s} {mine.mean():6.1%} +- {mine.std():.1%}  {part}")
 
 
 def _filtered(spec: FilterSpec, pool: Matrix, side: LabeledVectors) -> Filtered:

@@ -25,10 +25,10 @@ class Settings(ObjectSettings, ServiceSettings):
         default=9053, ge=0, le=65535, description="Prometheus /metrics; 0 takes a free one, empty turns it off."
     )
     max_resident_bytes: int = Field(
-        default=1 << 30,
+        default=128 << 20,
         ge=0,
         description="Bytes of vectors that one call holds in memory; larger pools lie in a temporary file meanwhile. "
-        "Lower it where several large calls run at once.",
+        "Raise it where temporary files are slow and memory is there.",
     )
     remembered_requests: int = Field(
         default=64,

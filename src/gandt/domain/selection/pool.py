@@ -20,6 +20,7 @@ from gandt.domain.vectors import bad_rows
 Positions = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
+LEAST_WIDTH = 512  # models look at up to so many kernel columns a row, however short the vectors are
 BLOCK_NUMBERS = 2**21  # numbers in a block: 16 MiB of float64, which a core's caches and memory take well
 
 
@@ -134,7 +135,7 @@ class Pool:
 
     def __init__(self, ids: Sequence[str], rows: Rows, block_rows: int = 0) -> None:
         self._rows = rows
-        self._block_rows = block_rows or max(64, BLOCK_NUMBERS // max(rows.dim, 1))
+        self._block_rows = block_rows or max(64, BLOCK_NUMBERS // max(rows.dim, LEAST_WIDTH))
         names = np.empty(len(ids), object)  # an eighth of the memory of a list of row numbers to sort
         names[:] = ids
         self._row_of = np.argsort(names, kind="stable").astype(np.int64)  # position -> row
