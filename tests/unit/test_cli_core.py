@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,30 @@ def test_the_demo_thins_the_wanted_digits() -> None:
         assert task != plan_task(digits, wanted, "wanted", "Other", 1)
         known = {digits[int(name[6:10])] for name, label in task.seeds.items() if label == "wanted"}
         assert known == set(wanted)
+
+
+def test_limits_of_a_campaign_by_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init = ["init", "--project", str(tmp_path / "p"), "--classes", "owl,hawk"]
+    assert main([*init, "--round-size", "0"]) == exit_codes.USAGE
+    assert "a round has at least one image" in capsys.readouterr().err
+    assert main([*init, "--prove"]) == exit_codes.USAGE  # nothing is wanted
+    assert "a proof of recall needs a wanted label" in capsys.readouterr().err
+    assert main([*init, "--target", "owl", "--prove", "1.0"]) == exit_codes.USAGE
+    capsys.readouterr()
+    flags = ["--target", "owl", "--prove", "--min-yield", "0.02", "--part-size", "20"]
+    assert main([*init, *flags]) == exit_codes.DONE
+    written = tomllib.loads((tmp_path / "p" / "gandt.toml").read_text())["project"]
+    assert (written["prove_recall"], written["min_yield"], written["part_size"]) == (0.8, 0.02, 20)
+
+
+def test_an_evaluation_is_compared_by_the_runs_that_all_reached_the_target() -> None:
+    from gandt.cli.evaluate import compared
+    from gandt.domain.selection.records import EvaluateRun
+
+    runs = [EvaluateRun("a", 0, 10, (5, 9), (10, 20)), EvaluateRun("a", 1, 30, (5, 9), (20, 40))]
+    runs += [EvaluateRun("random", n, 60, (1,), (60,)) for n in range(2)]
+    runs += [EvaluateRun("lucky", 0, 5, (9,), (5,)), EvaluateRun("lucky", 1, 0, (1,), (60,))]
+    first, second, third = compared(runs)
+    assert (first["strategy"], first["labels"], first["ratio"]) == ("a", 20, 3.0)
+    assert (second["strategy"], second["ratio"]) == ("random", 1.0)
+    assert (third["strategy"], third["labels"], third["reached"]) == ("lucky", None, 1)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +17,10 @@ from gandt.domain.datasets import Arm, LabelStatus
 from gandt.domain.errors import InvalidInput
 from gandt.domain.report.figures import CampaignRecord, LabeledPick, RoundRecord, WorkerRecord, figures_of
 from gandt.domain.report.html import report_html, verdict
+from gandt.domain.report.pool_map import map_svg, series_of, two_dimensions
 from gandt.domain.report.random_choice import expected_draws, expected_found
 from gandt.domain.report.svg import bar_chart, line_chart, ticks
+from gandt.domain.selection.proof import Sampled, proof_of
 
 
 def pick(number: int, label: str, truth: str | None = None, arm: Arm = Arm.MAIN, round: int = 1) -> LabeledPick:
@@ -123,3 +127,42 @@ def test_more_than_there_is_cannot_be_found() -> None:
     with pytest.raises(InvalidInput):
         expected_draws(10, 2, 3)
     assert expected_found(0, 0, 5) == 0.0
+
+
+def test_the_guarantee_box_says_what_was_asked_and_what_is_proven() -> None:
+    from gandt.cli.charts import guarantee
+
+    rows = [Sampled(1, 1, 1, 100, 20, 2, 30, 18), Sampled(2, 1, 1, 50, 40, 0)]
+    known = replace(record([pick(n, "owl") for n in range(5)], None), proof=proof_of(rows, 3), prove_recall=0.5)
+    figures = figures_of(known)
+    assert figures.proof is not None
+    assert figures.proof["claim"][1:] in report_html(known, figures, guarantee(known))
+    assert "50.0 %: proven" in report_html(known, figures, guarantee(known))
+    strict = replace(known, prove_recall=0.99)
+    assert "99.0 %: not proven" in report_html(strict, figures_of(strict), guarantee(strict))
+    assert "No proof was asked for" in guarantee(replace(known, prove_recall=0.0))
+    assert "no share of wanted images to prove" in guarantee(replace(known, proof=None))
+    # The comparison is the unbiased estimate at the start of the pool, and the gain comes with its interval.
+    assert figures.random_yield == pytest.approx((known.proof.total - 3) / 100 if known.proof else None)
+    page = report_html(known, figures, guarantee(known))
+    assert "random choice, by the control draws" in page
+    assert "95 % interval" in page
+
+
+def test_the_map_shows_every_image_once_and_rings_control_draws() -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(60, 16)).astype(np.float32)
+    vectors[:30] += 3.0
+    vectors[0] = 0.0
+    ids = [f"i{n}" for n in range(60)]
+    places = two_dimensions(vectors)
+    assert places.shape == (60, 2)
+    assert (places.min(), places.max()) == (0.0, 1.0)
+    assert np.array_equal(places, two_dimensions(vectors))
+    series = series_of(ids, {"i1": True, "i2": False}, {"i2", "i3"}, {"i1", "i3", "i4"})
+    assert series[1:6] == ["wanted", "labeled", "picked", "discarded", "unlabeled"]
+    chart = ET.fromstring(map_svg(places, series, [n == 1 for n in range(60)]))
+    groups = {group.get("class"): len(group) for group in chart.iter("{http://www.w3.org/2000/svg}g")}
+    assert groups == {"unlabeled": 56, "discarded": 1, "picked": 1, "labeled": 1, "wanted": 1, "control": 1}
+    same = two_dimensions(np.ones((3, 4), np.float32))
+    assert np.isfinite(same).all()
