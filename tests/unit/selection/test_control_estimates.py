@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gandt.domain.errors import InvalidInput
-from gandt.domain.selection.prevalence import ControlDraw, gain_over_random, prevalence
+from gandt.domain.selection.prevalence import ControlDraw, prevalence
 from gandt.domain.selection.recall_bound import RecallBound, recall_bound
 
 
@@ -79,10 +79,7 @@ def test_the_bound_only_tightens_and_everything_drawn_means_everything_known() -
     assert recall_bound([ControlDraw(10, 10, 0, 0)], 0, 10) == 1.0
 
 
-def test_gain_over_random() -> None:
-    draws = [ControlDraw(100, 10, 1, 0), ControlDraw(80, 10, 1, 5)]
-    assert gain_over_random(8, 20, draws) == pytest.approx(4.0)
-    assert gain_over_random(8, 20, [ControlDraw(100, 10, 0, 0)]) is None
+def test_without_draws_there_is_no_estimate() -> None:
     assert prevalence([], 100) is None
 
 

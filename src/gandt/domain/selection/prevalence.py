@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many targets there are, and what ranking gained, from the control draws alone.
+"""How many targets there are, from the control draws alone.
 
 Main picks say nothing about the pool: they were chosen because they look like targets. Control images were drawn
 uniformly, so each stands for pool / drawn images (Horvitz-Thompson).
@@ -85,11 +85,3 @@ def prevalence(draws: Sequence[ControlDraw], images: int) -> Prevalence | None:
         correction = (draw.pool - draw.drawn) / max(draw.pool - 1, 1)
         variance += (weight / whole * draw.pool) ** 2 * share * (1 - share) / draw.drawn * correction
     return Prevalence(total, sqrt(variance), min(total / images, 1.0) if images else 0.0, sum(d.drawn for d in used))
-
-
-def gain_over_random(main_targets: int, main_picked: int, draws: Sequence[ControlDraw]) -> float | None:
-    """Targets per main pick over targets per control image; None while the control images hold no target."""
-    drawn, targets = sum(draw.drawn for draw in draws), sum(draw.targets for draw in draws)
-    if not main_picked or not drawn or not targets:
-        return None
-    return (main_targets / main_picked) / (targets / drawn)
