@@ -260,6 +260,24 @@ def test_doubtful_labels_count_less() -> None:
     assert [truth[p.image_id] for p in result.picks].count("rare") >= 4
 
 
+def test_an_image_with_several_labels_counts_for_each_of_them() -> None:
+    ids, matrix, names = blobs({"day": 40, "night": 40, "x": 80}, spread=0.2)
+    labeled = merged(
+        [
+            LabeledImage(ids[0], ("day", "street")),
+            LabeledImage(ids[40], ("night", "street")),
+            *(LabeledImage(ids[row], ("Other",)) for row in range(80, 86)),
+        ]
+    )
+    known = [0, 40, *range(80, 86)]
+    training = Known(training_set(labeled, [ids[row] for row in known], unit_rows(matrix[known])))
+    rest = [row for row in range(160) if row not in known]
+    pool = pool_of([ids[row] for row in rest], matrix[rest])
+    for target, found in (("street", {"day", "night"}), ("night", {"night"})):
+        request = spec(strategy="find-more", target_labels=(target,), count=20, control_fraction=0.0)
+        assert {names[ids.index(p.image_id)] for p in pick(request, pool, training).picks} == found
+
+
 def answer(**changes: object) -> SelectResult:
     ids, matrix, _, known = rare_pool()
     return pick(spec(**changes), pool_of(ids, matrix), known)
