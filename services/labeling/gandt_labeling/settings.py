@@ -21,15 +21,15 @@ class Settings(ObjectSettings, ServerSettings):
         default=None,
         ge=0,
         le=65535,
-        description="Changes nothing: /healthz and /readyz are on the service's own port. It is taken so that one loop "
-        "can set the ports of all services.",
+        description="/healthz and /readyz in plaintext on a port of their own, for probes beside TLS; 0 takes a free "
+        "one. Empty: on the service's port only.",
     )
     metrics_port: int | None = Field(
         default=9056, ge=0, le=65535, description="Prometheus /metrics; 0 takes a free one, empty turns it off."
     )
     token: SecretStr | None = Field(
         default=None,
-        description="Operator's token, which POST /api/invites needs. Empty: made once and kept in data_dir.",
+        description="Operator's token, which opens /operate and its calls. Empty: made once and kept in data_dir.",
     )
     public_url: str = Field(
         default="",

@@ -227,9 +227,10 @@ def _start_order(name: str) -> int:
 _LOCAL: dict[str, Any] = {
     "host": "127.0.0.1",
     "port": 0,
+    "health_port": None,
     "metrics_port": None,
     "tls_cert_file": None,
     "tls_key_file": None,
     "tls_client_ca_file": None,
 }
-_PRIVATE: dict[str, Any] = {"health_port": None, "token": None, "reflection": False}
+_PRIVATE: dict[str, Any] = {"token": None, "reflection": False}

@@ -37,7 +37,7 @@ class Addresses:
 
     Args:
         service: what a client connects to: `host:port`, `unix:PATH`, or for HTTP a URL.
-        health: `host:port` of plaintext grpc.health.v1.
+        health: `host:port` of plaintext grpc.health.v1; of an HTTP service a URL with `/healthz` and `/readyz`.
         metrics: URL of the Prometheus page.
     """
 

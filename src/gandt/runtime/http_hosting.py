@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -21,6 +22,8 @@ from gandt.runtime.metrics import MetricsPage
 from gandt.runtime.service_settings import ServerSettings
 from gandt.wire import request_ids
 
+_PROBE_SECONDS = 5.0  # for a probe's request to come in
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -28,6 +31,8 @@ Send = Callable[[Any], Awaitable[None]]
 
 class HttpHost:
     """An HTTP service with its metrics page. `/healthz` says the loop lives, `/readyz` that it serves.
+
+    With a `health_port` both are also there, in plaintext: for probes that neither speak TLS nor get through a proxy.
 
     Args:
         app: an application with `http`.
@@ -41,6 +46,7 @@ class HttpHost:
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._page: MetricsPage | None = None
+        self._health: asyncio.Server | None = None
         self._stopped = False
         self.addresses = Addresses("")
 
@@ -65,6 +71,7 @@ class HttpHost:
             if settings.metrics_port is not None:
                 self._page = open_metrics(app, settings)
                 page = f"http://{authority(settings.host, self._page.port)}/metrics"
+            health = await self._start_probes()
             self._server = _Server(_config(app, settings, self._lifecycle))
             self._serving = asyncio.ensure_future(self._server.serve(sockets=[listener]))
             while not self._server.started:
@@ -79,7 +86,27 @@ class HttpHost:
         app.listening(address)
         await asyncio.to_thread(app.warm_up)
         self._lifecycle.state = State.SERVING
-        return Addresses(address, "", page)
+        return Addresses(address, health, page)
+
+    async def _start_probes(self) -> str:
+        """The probes alone on a port of their own; "" without one."""
+        port = getattr(self._settings, "health_port", None)
+        if port is None:
+            return ""
+        listener = open_listener(self._app.name, "health_port", self._settings.host, port)
+        self._health = await asyncio.start_server(self._probe, sock=listener)
+        return f"http://{authority(self._settings.host, listener.getsockname()[1])}"
+
+    async def _probe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError, TimeoutError):
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _PROBE_SECONDS)
+            path = head.split(b" ", 2)[1:2]
+            found = _state_of(path[0].decode("latin-1") if path else "", self._lifecycle)
+            status, text = (404, "/healthz or /readyz") if found is None else found
+            answer = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain\r\n"
+            writer.write(f"{answer}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode())
+            await writer.drain()
+        writer.close()
 
     async def stop(self, drain_seconds: float | None = None) -> bool:
         """Takes no new connection, finishes running requests, closes; a second call does nothing."""
@@ -95,10 +122,21 @@ class HttpHost:
         try:
             await asyncio.to_thread(self._app.close)
         finally:
+            if self._health is not None:
+                self._health.close()
+                self._health = None
             if self._page is not None:
                 await asyncio.to_thread(self._page.close)
                 self._page = None
         return True
+
+
+def _state_of(path: str, lifecycle: Lifecycle) -> tuple[int, str] | None:
+    """Status and text of a probe; None where the path is no probe's."""
+    if path not in ("/healthz", "/readyz"):
+        return None
+    alive = path == "/healthz" or lifecycle.state is State.SERVING
+    return (200 if alive else 503), lifecycle.state.value
 
 
 class _Server(uvicorn.Server):
@@ -120,9 +158,8 @@ class _Probes:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        if scope["path"] in ("/healthz", "/readyz"):
-            alive = scope["path"] == "/healthz" or self._lifecycle.state is State.SERVING
-            await _answer(send, 200 if alive else 503, self._lifecycle.state.value)
+        if (found := _state_of(scope["path"], self._lifecycle)) is not None:
+            await _answer(send, *found)
             return
         given = dict(scope["headers"]).get(request_ids.HEADER.encode(), b"").decode("latin-1")
         request_id = request_ids.accept(given)
