@@ -149,7 +149,8 @@ def test_manual_steps(world: World, client: JobControllerClient) -> None:
     assert client.create_round(request_id="r") == picked == client.get_round(picked.round_id)
     assert picked.picks[0].uris == ("s3://photos/a/000.jpg",)
     quote, available, coming = client.quote_round()
-    assert coming is not None and coming.assumed
+    assert coming is not None
+    assert coming.assumed
     assert (quote.pages, quote.max_cost, available) == (3, 3 * PAGE, 2 * PAGE)
     with pytest.raises(OverBudget):
         client.create_labeling_job()
