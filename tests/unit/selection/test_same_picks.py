@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from gandt.domain.datasets import LabeledImage
 from gandt.domain.selection.filtering import LabeledVectors, filter_pool
