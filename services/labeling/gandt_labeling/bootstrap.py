@@ -21,6 +21,7 @@ from gandt.runtime.peers import Peers
 from gandt_labeling.app import build_app
 from gandt_labeling.lambdas.process_lambdas import ProcessLambdas
 from gandt_labeling.liquid_pages import LiquidPages
+from gandt_labeling.service.conduct import Conduct
 from gandt_labeling.service.engine import Engine
 from gandt_labeling.service.jobs import Home, LabelingJobs
 from gandt_labeling.service.leases import Leases
@@ -75,10 +76,11 @@ def bootstrap(
     engine = Engine(Parts(database, objects, lambdas, pages, time, meter, limits))
     workers = Workers(database, time, tokens)
     home = Home(settings.region, settings.account)
+    conduct = Conduct(settings.max_pages_per_worker, settings.least_page_seconds)
     web = Web(
         jobs=LabelingJobs(database, time, tokens, home, engine.wake, engine.disk_trouble),
         workteams=Workteams(database, tokens, home),
-        leases=Leases(database, time, meter, limits.grace_seconds, engine.wake),
+        leases=Leases(database, time, meter, limits.grace_seconds, engine.wake, conduct),
         workers=workers,
         operator=Operator(database, time),
         tokens=tokens,

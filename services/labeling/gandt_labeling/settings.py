@@ -77,6 +77,14 @@ class Settings(ObjectSettings, ServerSettings):
     poll_seconds: int = Field(
         default=2, ge=1, description="How soon a worker without a task asks again. More with thousands of workers."
     )
+    max_pages_per_worker: int = Field(
+        default=0, ge=0, description="Pages after which a worker gets no more until an operator says so; 0 is no cap."
+    )
+    least_page_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="A worker whose last five pages took less than this in the median is paused; 0 pauses nobody.",
+    )
     max_object_bytes: int = Field(
         default=256 << 20, ge=1 << 20, description="Largest upload to /s3, in bytes; it is held in memory."
     )

@@ -20,6 +20,7 @@ from gandt.domain.errors import GandtError, NotFound, WrongState
 from gandt.ports.meter import Meter
 from gandt_labeling.service import answers, candidates
 from gandt_labeling.service.closing import expire_leases, free_slot
+from gandt_labeling.service.conduct import NO_RULES, Conduct, judge
 from gandt_labeling.service.spec import Job, job_of
 from gandt_labeling.service.steady_clock import SteadyClock
 from gandt_labeling.service.tiles import without_images
@@ -78,11 +79,19 @@ class Leases:
     Args:
         grace_seconds: how late a submit may come while its slot is still free.
         wake: tells the engine that a task is complete.
+        conduct: rules that pause workers by themselves.
     """
 
     def __init__(
-        self, database: Database, time: SteadyClock, meter: Meter, grace_seconds: float, wake: Callable[[], None]
+        self,
+        database: Database,
+        time: SteadyClock,
+        meter: Meter,
+        grace_seconds: float,
+        wake: Callable[[], None],
+        conduct: Conduct = NO_RULES,
     ) -> None:
+        self._conduct = conduct
         self._database = database
         self._time = time
         self._meter = meter
@@ -286,6 +295,7 @@ class Leases:
         complete = update(tasks).where(*task, tasks.c.state == "open", tasks.c.done >= job.spec.slots)
         closed = connection.execute(complete.values(state="closed", closed_at=now)).rowcount > 0
         touch(connection, worker_id, now)
+        judge(connection, self._conduct, worker_id, now)
         return Receipt(f"a-{lease_id}", lease_id, now), True, closed
 
     def _still_holds(self, connection: Connection, row: Row[Any], job: Job, now: float) -> bool:
