@@ -119,4 +119,4 @@ def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _draw(chances: Matrix, rng: np.random.Generator) -> NDArray[np.int64]:
     """i64[N]: a column of each row of f64[N, C], by its chance."""
-    return np.argmax(np.cumsum(chances, axis=1) > rng.random((len(chances), 1)), axis=1)
+    return np.asarray(np.argmax(np.cumsum(chances, axis=1) > rng.random((len(chances), 1)), axis=1))
