@@ -166,7 +166,8 @@ def test_the_error_takes_1000_images_and_the_temperature_300_drawn_at_random(
 
 def test_a_temperature_changes_confidences_but_no_label(client: AggregationClient) -> None:
     plain, mended = measured(client, 1200, 400, 0), measured(client, 1200, 400, 400)
-    temperature = mended.summary.calibration and mended.summary.calibration.temperature
+    assert mended.summary.calibration is not None
+    temperature = mended.summary.calibration.temperature
     assert temperature is not None
     assert temperature != 1
     assert [item.labels for item in plain.items] == [item.labels for item in mended.items]

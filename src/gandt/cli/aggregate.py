@@ -22,6 +22,7 @@ import argparse
 from dataclasses import asdict
 
 from gandt.cli import exit_codes
+from gandt.cli.audit_flags import add_audit_flags
 from gandt.cli.context import Context
 
 
@@ -74,19 +75,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="an image model's probabilities (image, then a column a class): one more worker",
     )
-    _configure_audit(parser.add_argument_group("audit of the certain labels"))
+    add_audit_flags(parser)
     _configure_plan(parser.add_argument_group("plan of the next answers"))
-
-
-def _configure_audit(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--audit-out", metavar="FILE", help="draw images for an expert to judge; prints the price")
-    group.add_argument(
-        "--audit-size", type=int, metavar="N", help="how many (default: the price if some labels are wrong)"
-    )
-    group.add_argument("--audit", metavar="FILE", help="the expert's judgments (image,label) of the drawn images")
-    group.add_argument(
-        "--audit-target", type=float, default=0.05, metavar="P", help="share of wrong labels to bound (default 0.05)"
-    )
 
 
 def _configure_plan(group: argparse._ArgumentGroup) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gandt.client.aggregation import AggregateResult, AnswerPlan
 from gandt.domain.aggregation.records import ItemVerdict, Verdict, WorkerReport, counted, json_number
-from gandt.domain.aggregation.trust import NOT_A_BOUND, price_text
+from gandt.domain.aggregation.trust import NOT_A_BOUND, Audit, price_text
 from gandt.domain.datasets import LabelStatus
 from gandt.tables.files import write_rows
 from gandt.tables.formats import WORKER_COLUMNS, WORKER_ESTIMATES
@@ -62,21 +62,25 @@ def told(result: AggregateResult, plan: AnswerPlan | None) -> Iterator[str]:
     if s.estimated_error == s.estimated_error:
         yield f"about {s.estimated_error:.2%} of the certain labels are wrong ({NOT_A_BOUND})"
     if s.audit is not None:
-        a = s.audit
-        cost = price_text(a.target, a.confidence, a.if_none_wrong, a.if_some_wrong, a.expected_share)
-        if a.judged:
-            yield (
-                f"audit: {a.wrong} of {a.judged} judged labels are wrong; at most {a.error_bound:.2%} of {a.settled:,} "
-                f"certain labels are, at {a.confidence:.0%}, however often you look"
-            )
-        if a.error_bound > a.target:
-            yield f"audit of {a.settled:,} certain labels: {cost}"
+        yield from audit_told(s.audit)
     if plan is not None:
         p = plan.summary
         yield (
             f"plan: {counted(p.answers, 'answer')} for {counted(p.images, 'image')}; expected accuracy "
             f"{p.accuracy_now:.2%} now, {p.accuracy_after:.2%} after ({NOT_A_BOUND})"
         )
+
+
+def audit_told(a: Audit) -> Iterator[str]:
+    """What an audit proves, and what is still to pay."""
+    if a.judged:
+        yield (
+            f"audit: {a.wrong} of {a.judged} judged labels are wrong; at most {a.error_bound:.2%} of {a.settled:,} "
+            f"certain labels are, at {a.confidence:.0%}, however often you look"
+        )
+    if a.error_bound > a.target:
+        cost = price_text(a.target, a.confidence, a.if_none_wrong, a.if_some_wrong, a.expected_share)
+        yield f"audit of {a.settled:,} certain labels: {cost}"
 
 
 def summary_of(args: argparse.Namespace, result: AggregateResult) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 
 gandt review                          uncertain, tied and unlabeled images
 gandt review --decide decisions.csv   a table with image,label
+gandt review --audit-out sample.csv   certain labels for an expert to judge, drawn uniformly; then
+gandt review --audit judged.csv       bound the wrong ones among the certain labels
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 from gandt.cli import exit_codes
+from gandt.cli.audit_flags import add_audit_flags
 from gandt.cli.context import Context
 from gandt.cli.paths import shown_path
 from gandt.domain.datasets import join_labels
@@ -19,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decide", metavar="FILE", help="table image,label of decisions")
     parser.add_argument("--reviewer", default="reviewer", metavar="NAME", help="who decides, as a pseudonym")
     parser.add_argument("--campaign", default="", metavar="ID", help="campaign (default: the newest)")
+    add_audit_flags(parser)
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
@@ -26,6 +30,10 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     from gandt.tables.labels import read_gold
 
     ctx.require_project()
+    if args.audit_out or args.audit:
+        from gandt.cli.review_audit import run as run_audit
+
+        return run_audit(args, ctx)
     client = ctx.connect("jobcontroller")
     if args.decide:
         reviews = [GivenLabel(image, labels) for image, labels in read_gold(args.decide).items()]
