@@ -13,7 +13,7 @@ from gandt.domain.catalog import CatalogFile, CatalogImage, LabelKind
 from gandt.domain.labeling.campaigns import CampaignState, StopRule
 from gandt.domain.labeling.outcomes import GivenLabel
 from gandt.domain.labeling.rounds import Draw, RoundState
-from tests.unit.jobcontroller.world import World, spec
+from tests.unit.jobcontroller.world import Killed, World, spec
 
 
 @pytest.fixture
@@ -163,3 +163,17 @@ def test_replaced_seeds_are_told(world: World) -> None:
     assert (again.imported, again.replaced) == (2, 1)
     (example,) = again.examples
     assert (example.image, example.old, example.new) == ("000.jpg", ("cat",), ("dog",))
+
+
+@pytest.mark.parametrize("place", ["selected", "aggregated", "labels-written", "intent-written"])
+def test_a_controller_that_is_killed_amid_a_round_in_parts_goes_on(world: World, place: str) -> None:
+    stop = StopRule(max_rounds=1)
+    world.kill_at = (place, 2)
+    world.controller.campaigns.create(spec(control_fraction=0.2, part_size=4, stop=stop), "", manual=False)
+    with pytest.raises(Killed):
+        world.run()
+    world.restart()
+    world.run()
+    (only,), _ = world.controller.rounds.list_rounds("", 0, "")
+    assert (only.state, only.images, len(only.draws)) == (RoundState.AGGREGATED, 10, 3)
+    assert world.controller.campaigns.get("").labeled == 10
