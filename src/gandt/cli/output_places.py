@@ -14,7 +14,7 @@ from pathlib import Path
 from gandt.domain.errors import InvalidInput
 
 # Which of the verbs' flags name files; a test holds this against the flags that there are.
-OUTPUTS = ("output", "workers_out", "relabel_out", "audit_out", "plan_out", "state")
+OUTPUTS = ("output", "gold_out", "workers_out", "relabel_out", "audit_out", "plan_out", "state")
 INPUTS = (
     "config",
     "answers",
