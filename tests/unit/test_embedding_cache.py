@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +162,44 @@ def test_a_broken_file_is_made_anew_and_a_folder_that_cannot_be_written_is_told(
     nowhere.put([(b"a", row)])
     assert nowhere.get(b"a") is None
     assert "memory alone" in caplog.text
+
+
+def test_another_process_that_writes_costs_some_rows_and_not_the_cache(tmp_path: Path) -> None:
+    path, row = tmp_path / "m.sqlite", np.ones(3, np.float32)
+    kept = SqliteVectors(path, 3, 2**20)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        kept.put([(b"a", row)])
+        assert kept.get(b"a") is None
+    kept.put([(b"b", row)])
+    np.testing.assert_array_equal(kept.get(b"b"), row)
+    kept.close()
+
+
+def test_a_file_that_another_process_has_locked_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "m.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        SqliteVectors(path, 3, 2**20, open_seconds=0.01).close()
+        assert "memory alone" in caplog.text
+        other.execute("COMMIT")
+    with closing(sqlite3.connect(path)) as again:
+        assert again.execute("SELECT count(*) FROM theirs").fetchone() == (0,)
+
+
+def test_a_file_that_breaks_while_it_is_used_is_made_anew_by_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    kept = SqliteVectors(path, 1000, 2**30)
+    kept.put([(n.to_bytes(2), np.full(1000, n, np.float32)) for n in range(100)])
+    kept.close()
+    data = bytearray(path.read_bytes())
+    data[8192:] = b"x" * (len(data) - 8192)  # the schema is whole
+    path.write_bytes(bytes(data))
+    for _ in range(2):
+        kept = SqliteVectors(path, 1000, 2**30)
+        for n in range(100):
+            kept.put([(n.to_bytes(2), np.full(1000, n, np.float32))])
+        found = [kept.get(n.to_bytes(2)) for n in range(100)]
+        kept.close()
+    assert all(row is not None and row[0] == n for n, row in enumerate(found))
