@@ -75,6 +75,31 @@ def test_figures_are_counted_from_the_picks() -> None:
     assert figures.curve[-1] == (4, 3)
 
 
+def test_confidence_is_measured_where_the_truth_is_known() -> None:
+    picks = [pick(1, "owl", "owl"), pick(2, "owl", "Other"), pick(3, "owl")]
+    campaign = record([*picks, replace(pick(4, "owl", "Other"), answers=0)], in_pool=1)  # the last one was reviewed
+    figures = figures_of(campaign)
+    assert figures.calibration is not None
+    assert figures.calibration.images == 2
+    assert figures.calibration.brier == pytest.approx((2 * 0.1**2 + 2 * 0.9**2) / 2)
+    assert figures.calibration.log_loss == pytest.approx(-(math.log(0.9) + math.log(0.1)) / 2)
+    assert (figures.calibration.error, figures.calibration.temperature) == (None, None)
+    page = report_html(campaign, figures, "")
+    assert '<td>Brier score, 0 to 2, smaller is better</td><td class="n">0.8200</td>' in page
+    assert "calibration error, 0 to 1" not in page
+    many = record([pick(n, "owl", "owl" if n % 10 else "Other") for n in range(1000)], in_pool=None)
+    found = figures_of(many)
+    assert found.calibration is not None
+    assert found.calibration.error == pytest.approx(0, abs=1e-9)
+    assert found.calibration.temperature is None  # the images were selected
+    assert '<td>calibration error, 0 to 1, smaller is better</td><td class="n">0.0000</td>' in report_html(
+        many, found, ""
+    )
+    assert "How honest" not in report_html(
+        record([pick(1, "owl")], None), figures_of(record([pick(1, "owl")], None)), ""
+    )
+
+
 def test_control_draws_come_first_within_a_round() -> None:
     figures = figures_of(record([pick(1, "owl"), pick(2, "Other", arm=Arm.CONTROL)], in_pool=None))
     assert list(figures.curve) == [(0, 0), (1, 0), (2, 1)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from gandt.domain.aggregation.trust import Calibration
 from gandt.domain.errors import InvalidInput
@@ -77,6 +76,7 @@ def _error(posterior: NDArray[np.float64], truth: NDArray[np.integer]) -> float:
 
 def _temperature(posterior: NDArray[np.float64], truth: NDArray[np.integer]) -> float:
     """The temperature of least log loss, its logarithm pulled to 0 as if `SHRINKAGE` had been observed."""
+    from scipy.optimize import minimize_scalar  # the report measures too, where there may be no SciPy
 
     def cost(log_temperature: float) -> float:
         loss = _log_loss(tempered(posterior, float(np.exp(log_temperature))), truth)

@@ -10,6 +10,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import repeat
 from typing import Any
 
+import numpy as np
+
+from gandt.domain.aggregation.calibration import calibrate
+from gandt.domain.aggregation.trust import Calibration
 from gandt.domain.datasets import Arm, LabelStatus
 from gandt.domain.report.random_choice import expected_draws, expected_found
 from gandt.domain.selection.proof import Proof
@@ -131,6 +135,7 @@ class Figures:
         curve: (labels bought, targets found) after each label.
         proof: what is proven, with the claim in words; None when nothing was wanted.
         random_yield: targets a label by random choice, estimated from the control draws without bias.
+        calibration: how honest the confidence of workers' labels is where the truth is known; None where it is not.
     """
 
     name: str
@@ -159,6 +164,7 @@ class Figures:
     stage_seconds: Mapping[str, float]
     proof: Mapping[str, Any] | None = None
     random_yield: float | None = None
+    calibration: Calibration | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `report.json`."""
@@ -206,7 +212,17 @@ def figures_of(record: CampaignRecord) -> Figures:
         stage_seconds=dict(record.stage_seconds),
         proof=record.proof.to_json() if record.proof is not None else None,
         random_yield=_random_yield(record, pool),
+        calibration=_calibration([p for p in judged if p.answers]),
     )
+
+
+def _calibration(judged: Sequence[LabeledPick]) -> Calibration | None:
+    """Confidence against truth, a label as one yes-no question: is it right? Picks are no random draw of the images."""
+    if not judged:
+        return None
+    sure = np.array([p.confidence for p in judged])
+    right = np.array([set(p.labels) == set(p.truth or ()) for p in judged], np.int64)
+    return calibrate(np.stack([1 - sure, sure], 1), right, drawn_at_random=False)
 
 
 def _random_yield(record: CampaignRecord, pool: int) -> float | None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from gandt.domain.aggregation.calibration import FEWEST_FOR_ERROR
 from gandt.domain.datasets import join_labels
 from gandt.domain.report.figures import RECALL_GOAL, CampaignRecord, Figures, LabeledPick
 from gandt.domain.report.svg import bar_chart, line_chart
@@ -95,6 +96,7 @@ def report_html(
         _cost(record, figures),
         _classes(figures),
         _workers(record),
+        _calibration(figures),
         *(f"<section><h2>{escape(title)}</h2>{svg}</section>" for title, svg in (extra_charts or {}).items()),
         _hardest(record.picks, thumbnails or {}),
         _times(figures),
@@ -255,6 +257,25 @@ def _workers(record: CampaignRecord) -> str:
     ]
     columns = ("worker", "answers", "agreement with the others", "95 % interval", "gold", "verdict")
     return f"<section><h2>Workers</h2>{_table(columns, rows, (1, 2, 3, 4))}</section>"
+
+
+def _calibration(figures: Figures) -> str:
+    found = figures.calibration
+    if found is None:
+        return ""
+    rows = [
+        ["labels of workers whose truth is known", f"{found.images:,}"],
+        ["Brier score, 0 to 2, smaller is better", f"{found.brier:.4f}"],
+        ["log loss, smaller is better", f"{found.log_loss:.4f}"],
+    ]
+    if found.error is not None:
+        rows.append(["calibration error, 0 to 1, smaller is better", f"{found.error:.4f}"])
+    why = (
+        "A label counts as one question: is it right? These images were selected, not drawn at random, so the figures "
+        f"hold for them alone. The calibration error needs {FEWEST_FOR_ERROR:,} labels."
+    )
+    table = _table(("what", "value"), rows, (1,))
+    return f"<section><h2>How honest confidence is</h2>{table}<p>{escape(why)}</p></section>"
 
 
 def _hardest(picks: Sequence[LabeledPick], thumbnails: Mapping[str, str]) -> str:
