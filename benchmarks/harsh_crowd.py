@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The demo's loop on the pure core alone, for many seeds: what a harsh crowd does to it, and what helps.
 
-    python benchmarks/harsh_crowd.py [--seeds 60] [--first-page any|worst] [--remedy NAME ...]
+    python benchmarks/harsh_crowd.py [--seeds 60] [--first-page any|worst] [--remedy NAME ...] [--method auto]
 
 Real images and the real selection, aggregation and repeats; no services. A campaign reaches the goal when 80 % of the
 wanted images are found with at most a tenth of the labels that random choice needs.
@@ -26,7 +26,7 @@ from gandt.domain.aggregation.aggregate import Aggregation, aggregate
 from gandt.domain.aggregation.answer_table import AnswerTableBuilder
 from gandt.domain.aggregation.chunks import AnswerEncoder
 from gandt.domain.aggregation.plan import plan_answers
-from gandt.domain.aggregation.records import AggregateSpec, PlanSpec
+from gandt.domain.aggregation.records import AUTO, AggregateSpec, PlanSpec
 from gandt.domain.datasets import Answer, LabeledImage, LabelStatus
 from gandt.domain.images import image_id_of
 from gandt.domain.labeling.pages import pack_pages
@@ -105,6 +105,7 @@ class Campaign:
     seed: int
     remedy: Remedy
     worst_first: bool
+    method: str = AUTO
     answers: list[Answer] = field(default_factory=list)
     rounds: list[list[tuple[str, bool]]] = field(default_factory=list)  # images and whether they are control
     pages: int = 0
@@ -194,7 +195,7 @@ class Campaign:
             table.add(chunk)
         asked = {answer.image_id for answer in self.answers}
         gold = {image: (label,) for image, label in self.seeds.items() if image in asked}
-        return aggregate(table.build(), AggregateSpec(classes=(WANTED, OTHER)), gold, check=lambda: None)
+        return aggregate(table.build(), AggregateSpec(self.method, classes=(WANTED, OTHER)), gold, check=lambda: None)
 
     def _yield(self, images: list[tuple[str, bool]]) -> float:
         main = [image for image, is_control in images if not is_control]
@@ -230,13 +231,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=60)
     parser.add_argument("--first-page", choices=["any", "worst"], default="any", help="who gets the first page")
     parser.add_argument("--remedy", choices=sorted(REMEDIES), nargs="*", default=["none", "earlier"])
+    parser.add_argument("--method", default=AUTO, help="of aggregation")
     args = parser.parse_args()
     data = Digits()
     for name in args.remedy:
         for wanted in TASKS:
             outcomes = []
             for seed in range(args.seeds):
-                campaign = Campaign(data, wanted, seed, REMEDIES[name], args.first_page == "worst")
+                campaign = Campaign(data, wanted, seed, REMEDIES[name], args.first_page == "worst", args.method)
                 campaign.run()
                 outcomes.append(campaign.outcome())
             text = (
