@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gandt.adapters.memory_objects import MemoryObjects
 from gandt.cli.image_files import find_images, parse_shard
 from gandt.cli.image_list import ImageFile, ImageList
-from gandt.domain.errors import GandtError, InvalidInput, NotFound, WrongState
+from gandt.domain.errors import CorruptData, GandtError, InvalidInput, NotFound, WrongState
 from gandt.domain.vectors import VectorSet
 from gandt.tables.vector_parts import VectorParts
 from gandt.tables.vectors import iter_vectors, read_vectors
@@ -288,3 +288,39 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(GandtError) as caught:
         VectorParts(str(tmp_path / "file" / "v.parquet"), "m", 3)
     assert caught.value.reason == "CANNOT_WRITE"
+
+
+@pytest.mark.parametrize("content", [b"", b"no Parquet", b"PAR1" * 20, None])
+def test_a_part_that_is_broken_or_not_ours_is_named(tmp_path: Path, content: bytes | None) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    part = tmp_path / "vectors" / "part-00000.parquet"
+    part.parent.mkdir()
+    pq.write_table(pa.table({"x": [1]}), part)
+    if content is not None:
+        part.write_bytes(content)
+    if content == b"":  # whole but for its rows
+        with VectorParts(str(part.parent / "good"), "m", 3) as parts:
+            parts.add("a", 1, row(1))
+        (good,) = (part.parent / "good").glob("*.parquet")
+        data = bytearray(good.read_bytes())
+        data[4:60] = b"x" * 56
+        part.write_bytes(data)
+    objects = MemoryObjects()
+    objects.put("s3://bucket/vectors/part-00000.parquet", part.read_bytes())
+    for output, store, where in (
+        (str(part.parent), None, str(part)),
+        ("s3://bucket/vectors", objects, "s3://bucket/vectors/part-00000.parquet"),
+    ):
+        with pytest.raises(CorruptData) as caught:
+            VectorParts(output, "m", 3, objects=store)
+        assert (caught.value.reason, caught.value.id) == ("BAD_PART", where)
+
+
+def test_a_suffix_in_capitals_is_one_too(tmp_path: Path) -> None:
+    output = str(tmp_path / "V.PARQUET")
+    with VectorParts(output, "m", 3) as parts:
+        parts.add("a", 1, row(1))
+        assert parts.finish([("a", 1)]) == 1
+    assert read_vectors(output).ids == ["a"]

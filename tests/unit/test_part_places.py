@@ -113,3 +113,21 @@ def test_a_store_that_does_not_answer_ends_the_run_and_loses_nothing_saved(tmp_p
         made.add("b", 1, row(2))
         assert made.finish([("a", 1), ("b", 1)]) == 2
     assert listing(objects, tmp_path) == {"a": 1, "b": 2}
+
+
+def test_two_processes_on_one_shard_of_a_store_lose_nothing(tmp_path: Path) -> None:
+    objects = MemoryObjects()
+    with parts(objects) as made:
+        for name in "ab":
+            made.add(name, 1, row(1))
+            made.flush()
+    wanted = [("a", 1), ("b", 1), ("c", 1)]
+    with parts(objects) as one, parts(objects) as two:
+        two.add("c", 1, row(2))
+        one.finish(wanted)
+        with pytest.raises(WrongState) as caught:
+            two.finish(wanted)
+        assert caught.value.reason == "OUTPUT_IN_USE"
+    with parts(objects) as again:
+        assert again.finish(wanted) == 3
+    assert listing(objects, tmp_path) == {"a": 1, "b": 1, "c": 2}

@@ -10,6 +10,7 @@ bytes. Several shards may write into one folder at the same time.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import shutil
 import time
@@ -22,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gandt.domain.errors import CorruptData, NotFound, WrongState
+from gandt.domain.errors import CorruptData, InvalidInput, NotFound, WrongState
 from gandt.domain.vectors import VectorSet
 from gandt.ports.object_store import ObjectStore
 from gandt.tables.files import open_parquet
@@ -208,18 +209,45 @@ class VectorParts:
 
     def _read(self, name: str) -> tuple[VectorSet, NDArray[np.uint64]]:
         """A part's rows, and the version that each was made from."""
-        with self._place.reading(name) as path:
-            blocks = list(iter_vectors(path, PART_ROWS))
-            versions = _versions_in(open_parquet(path).schema_arrow)
+        try:
+            with self._reading(name) as path:
+                blocks = list(iter_vectors(path, PART_ROWS))
+                versions = _versions_in(open_parquet(path).schema_arrow)
+        except NotFound as error:  # in a store, which has no locks
+            raise WrongState(
+                f"{self._output} is being made by another process, which has joined {self._place.whole_name(name)}",
+                kind="file",
+                id=self._output,
+                reason="OUTPUT_IN_USE",
+                fix="let one process make each shard, and give the same command again: nothing is lost",
+            ) from error
         ids = [image for block in blocks for image in block.ids]
         matrix = np.concatenate([block.matrix for block in blocks]) if blocks else np.zeros((0, 0), np.float32)
         return VectorSet(ids, matrix, blocks[0].model_id if blocks else ""), versions
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[str]:
+        """A local path of a part; whatever is wrong with its content is told with its own place."""
+        try:
+            with self._place.reading(name) as path:
+                yield path
+        except (InvalidInput, ValueError, KeyError, OSError) as error:  # pyarrow raises them all, without an errno
+            if getattr(error, "errno", None) or getattr(error, "reason", "") == "EXTRA_MISSING":
+                raise
+            where = self._place.whole_name(name)
+            raise CorruptData(
+                f"{where} is broken, or no part that `gandt embed` wrote",
+                kind="file",
+                id=where,
+                reason="BAD_PART",
+                fix=f"move {where} away and give the same command again: its images are embedded anew",
+            ) from error
 
     def _find_parts(self) -> None:
         for name in sorted(self._place.names(), key=_stamp):
             self._stamp = _stamp(name)
             try:
-                with self._place.reading(name) as path:
+                with self._reading(name) as path:
                     table = open_parquet(path)
                     ids = table.read(columns=["image"]).column("image").to_pylist()
             except NotFound:  # another shard has joined it with others meanwhile

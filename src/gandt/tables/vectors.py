@@ -134,7 +134,7 @@ class VectorsWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if Path(path).suffix != ".parquet":
+        if Path(path).suffix.lower() != ".parquet":
             raise InvalidInput(
                 f"vectors cannot be written to {path}", reason="UNKNOWN_FORMAT", fix="name a file that ends in .parquet"
             )
@@ -166,7 +166,11 @@ class VectorsWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        except BaseException as failure:
+            self._stack.__exit__(type(failure), failure, failure.__traceback__)
+            raise
         self._stack.__exit__(kind, error, tb)
 
 
