@@ -281,6 +281,11 @@ def test_what_a_model_cannot_say_is_refused(client: AggregationClient) -> None:
         assert caught.value.reason == reason
     with pytest.raises(InvalidInput, match="different classes"):
         client.aggregate(given, beside=Beside(model=[good, replace(good, classes=("c2", "c1", "c0"))]))
+    many = {f"i{n}": ("c0",) for n in range(5000)}
+    for gold, judged in ((many, {}), ({}, many)):
+        with pytest.raises(InvalidInput) as caught:
+            client.aggregate(given, gold=gold, beside=Beside(judged=judged))
+        assert caught.value.reason == "TOO_MUCH_DATA"
 
 
 # Plans

@@ -216,10 +216,10 @@ class AggregationService:
         yield from batched(
             reports, lambda w: 80 + 4 * len(w.worker_id) + (0 if w.confusion is None else 4 * classes**2)
         )
-        while len(state) > BATCH_BYTES:
-            yield StatePart(state[:BATCH_BYTES])
-            state = state[BATCH_BYTES:]
-        yield replace(summary, state=state)
+        last = max(len(state) - 1, 0) // BATCH_BYTES * BATCH_BYTES
+        for start in range(0, last, BATCH_BYTES):
+            yield StatePart(state[start : start + BATCH_BYTES])
+        yield replace(summary, state=state[last:])
 
     def _stored(self, uri: str, spec: AggregateSpec, previous: bool, deadline: Deadline) -> Iterator[Answer]:
         for answer in self._source.answers(uri, spec.multi_label, spec.compat, deadline.check):

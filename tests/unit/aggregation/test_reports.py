@@ -152,6 +152,8 @@ def test_chunks_stay_small() -> None:
     chunks = list(AnswerEncoder(10_000).encode(answers))
     assert len(chunks) > 5
     assert sum(len(chunk.images) for chunk in chunks) == 3000
+    assert [name for chunk in chunks for name in chunk.new_images] == [f"image-{n:09d}" for n in range(3000)]
+    assert [name for chunk in chunks for name in chunk.new_workers] == [f"w{n}" for n in range(7)]
     assert len(list(encode_known(((f"i{n}", ("a",)) for n in range(100)), max_bytes=200))) > 5
     model = ModelChunk([f"i{n}" for n in range(100)], ("a", "b"), np.full((100, 2), 0.5, np.float32))
     parts = list(encode_model(model, max_bytes=400))

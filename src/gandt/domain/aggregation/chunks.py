@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,8 +13,22 @@ from gandt.domain.aggregation.records import STATES, AnswerChunk, GoldChunk, Mod
 from gandt.domain.datasets import Answer
 
 MAX_CHUNK_BYTES = 1_000_000  # below the contract's 1 MiB, room for the envelope
+MOST_SECONDS = 1e9  # 30 years; what is longer would be infinite as an f32
 _ROW_BYTES = 20  # three varints, a count, a state and the seconds at their largest usual sizes
 _STATE_NUMBER = {state: number for number, state in enumerate(STATES)}
+
+
+@dataclass(slots=True)
+class _Names:
+    """Numbers of names, and the names that no chunk has told yet."""
+
+    index: dict[str, int] = field(default_factory=dict)
+    new: list[str] = field(default_factory=list)
+
+    def told(self) -> list[str]:
+        """The new names, which are then no longer new."""
+        told, self.new = self.new, []
+        return told
 
 
 class AnswerEncoder:
@@ -23,10 +37,7 @@ class AnswerEncoder:
     def __init__(self, max_bytes: int = MAX_CHUNK_BYTES) -> None:
         self._max_bytes = max_bytes
         self._size = 0
-        self._images: dict[str, int] = {}
-        self._workers: dict[str, int] = {}
-        self._labels: dict[str, int] = {}
-        self._jobs: dict[str, int] = {}
+        self._images, self._workers, self._labels, self._jobs = _Names(), _Names(), _Names(), _Names()
 
     def encode(self, answers: Iterable[Answer], previous: bool = False) -> Iterator[AnswerChunk]:
         """The answers in order, in chunks of at most about `max_bytes`.
@@ -39,8 +50,6 @@ class AnswerEncoder:
             yield chunk
 
     def _take(self, source: Iterator[Answer], previous: bool) -> AnswerChunk | None:
-        dictionaries = (self._images, self._workers, self._labels, self._jobs)
-        start = [len(names) for names in dictionaries]
         images: list[int] = []
         workers: list[int] = []
         counts: list[int] = []
@@ -62,28 +71,28 @@ class AnswerEncoder:
                 break
         if not images:
             return None
-        new = [list(islice(names, at, None)) for names, at in zip(dictionaries, start, strict=True)]
         return AnswerChunk(
-            new_images=new[0],
-            new_workers=new[1],
-            new_labels=new[2],
-            new_jobs=new[3],
+            new_images=self._images.told(),
+            new_workers=self._workers.told(),
+            new_labels=self._labels.told(),
+            new_jobs=self._jobs.told(),
             images=np.array(images, np.int64),
             workers=np.array(workers, np.int64),
             label_counts=np.array(counts, np.int64),
             labels=np.array(labels, np.int64),
             states=np.array(states, np.uint8) if any(states) else None,
-            jobs=np.array(jobs, np.int64) if any(self._jobs) else None,
+            jobs=np.array(jobs, np.int64) if any(self._jobs.index) else None,
             previous=previous,
             seconds=None
             if seconds.count(None) == len(seconds)
-            else np.array([UNKNOWN_SECONDS if s is None else s for s in seconds], np.float32),
+            else np.array([UNKNOWN_SECONDS if s is None else min(s, MOST_SECONDS) for s in seconds], np.float32),
         )
 
-    def _index(self, names: dict[str, int], name: str) -> int:
-        index = names.get(name)
+    def _index(self, names: _Names, name: str) -> int:
+        index = names.index.get(name)
         if index is None:
-            index = names[name] = len(names)
+            index = names.index[name] = len(names.index)
+            names.new.append(name)
             self._size += 4 + (len(name) if name.isascii() else 4 * len(name))
         return index
 
