@@ -43,6 +43,8 @@ _OTHER_OPERATIONS = {
     "acl", "attributes", "cors", "encryption", "legal-hold", "lifecycle", "policy", "restore", "retention", "select",
     "tagging", "torrent", "uploadId", "uploads", "versioning", "versions", "delete", "notification", "website",
 }  # fmt: skip
+# A stored file is never a page of the portal, whose cookies its scripts would have: browsers run nothing in it.
+_INERT = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff"}
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _CODES = {"InvalidSignatureException": "SignatureDoesNotMatch", "UnrecognizedClientException": "InvalidAccessKeyId"}
 
@@ -57,6 +59,7 @@ def routes(web: Web) -> list[Route]:
             response = await _dispatch(web, request, bucket, key)
         except GandtError as error:
             response = _refusal(error, bucket, key)
+        response.headers.update(_INERT)
         response.headers["x-amz-request-id"] = uuid.uuid4().hex[:16].upper()
         return response
 
