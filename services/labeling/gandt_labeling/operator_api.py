@@ -26,6 +26,7 @@ from gandt.domain.labeling.rounds import Round
 from gandt_labeling import media
 from gandt_labeling.service.operator import JobView, WorkerView
 from gandt_labeling.service.ports import Controller
+from gandt_labeling.validation import encodes
 from gandt_labeling.web import PAGE_HEADERS, Web, error_response, in_thread, iso, json_body, json_response, same_origin
 
 COOKIE = "gandt_operator"
@@ -78,13 +79,19 @@ def check_operator(web: Web, request: Request) -> None:
         if hmac.compare_digest(token.encode(), web.operator_token.encode()):
             return
     elif session := request.cookies.get(COOKIE):
-        web.tokens.open("operator", session, web.clock.now().timestamp())
-        return
+        claims = web.tokens.open("operator", session, web.clock.now().timestamp())
+        if claims.get("t") == _mark(web):
+            return
     raise Unauthenticated(
         "this is for the operator of the service",
         reason="OPERATOR_ONLY",
         fix="send Authorization: Bearer <operator's token>, or open /operate",
     )
+
+
+def _mark(web: Web) -> str:
+    """Binds sessions to the token they were opened with: another token ends them."""
+    return web.tokens.pseudonym("operator", web.operator_token)
 
 
 async def _page(_web: Web, _request: Request) -> Response:
@@ -93,15 +100,16 @@ async def _page(_web: Web, _request: Request) -> Response:
 
 async def _enter(web: Web, request: Request) -> Response:
     token = (await json_body(request)).get("token")
-    if not isinstance(token, str) or not hmac.compare_digest(token.encode(), web.operator_token.encode()):
-        await in_thread(web.operator.note, "refused login")
+    given = token.encode("utf-8", "replace") if isinstance(token, str) else b""
+    if not hmac.compare_digest(given, web.operator_token.encode()):
+        await in_thread(web.operator.note_refused_login)
         raise Unauthenticated(
             "this is not the operator's token",
             reason="OPERATOR_ONLY",
             fix="it is in labeling.token of the service's data folder, or what GANDT_LABELING__TOKEN says",
         )
     await in_thread(web.operator.note, "login")
-    session = web.tokens.make("operator", {}, web.clock.now().timestamp() + SESSION_SECONDS)
+    session = web.tokens.make("operator", {"t": _mark(web)}, web.clock.now().timestamp() + SESSION_SECONDS)
     response = json_response({})
     secure = web.origin(request).startswith("https:")
     response.set_cookie(COOKIE, session, max_age=int(SESSION_SECONDS), httponly=True, secure=secure, samesite="strict")
@@ -121,7 +129,7 @@ def _gold(controller: Controller | None) -> dict[str, float]:
         return {}
     try:
         return {each.worker_id: each.gold_accuracy for each in controller.list_workers() if each.gold_accuracy >= 0}
-    except NotFound:  # no campaign yet
+    except (NotFound, BackendUnavailable):  # no campaign yet; or it is away, which must not hide jobs and workers
         return {}
 
 
@@ -151,7 +159,7 @@ async def _pause_job(web: Web, request: Request) -> Response:
 async def _pause_worker(web: Web, request: Request) -> Response:
     body = await json_body(request)
     reason = body.get("reason", "")
-    if not isinstance(reason, str):
+    if not isinstance(reason, str) or not encodes(reason):
         raise InvalidInput("reason is text", field="reason")
     await in_thread(web.operator.pause_worker, request.path_params["worker"], _flag(body, "paused"), reason)
     return Response(status_code=204)
@@ -189,8 +197,8 @@ async def _doubtful(web: Web, request: Request) -> Response:
 async def _review(web: Web, request: Request) -> Response:
     body = await json_body(request)
     image, labels, campaign = body.get("image"), body.get("labels"), body.get("campaign", "")
-    texts = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    if not isinstance(image, str) or not texts or not isinstance(campaign, str):
+    texts = [image, campaign, *labels] if isinstance(labels, list) else [None]
+    if not all(isinstance(text, str) and encodes(text) for text in texts):
         raise InvalidInput("a review has an image and a list of labels", field="labels")
     controller = _controller(web)
     decided = GivenLabel(image, tuple(labels or ()))

@@ -27,6 +27,12 @@ def note(connection: Connection, at: float, actor: str, action: str, about: str 
     connection.execute(audit.insert().values(row))
 
 
+def was_noted_since(connection: Connection, action: str, since: float) -> bool:
+    """Whether a line of this action is not older than `since`, in epoch seconds."""
+    query = select(audit.c.entry_id).where(audit.c.at >= since, audit.c.action == action).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def newest(connection: Connection, limit: int) -> list[Entry]:
     """The last lines, newest first."""
     query = select(audit).order_by(audit.c.entry_id.desc()).limit(limit)

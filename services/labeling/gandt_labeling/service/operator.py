@@ -148,6 +148,14 @@ class Operator:
         """Write a line of the audit log for what happens elsewhere."""
         self._database.write(lambda c: audit.note(c, self._time.now(), actor, action, about, detail))
 
+    def note_refused_login(self) -> None:
+        """Write down that somebody came with a wrong token: once a minute, so that a flood pushes nothing away."""
+        now = self._time.now()
+        with self._database.read() as connection:
+            noted = audit.was_noted_since(connection, "refused login", now - 60)
+        if not noted:
+            self.note("refused login", detail="others within a minute are not listed")
+
     def _job(self, connection: Connection, job: Job) -> JobView:
         mine = assignments.c.job_id == job.job_id
         states = {
