@@ -96,7 +96,7 @@ async def _invite(web: Web, request: Request) -> Response:
     check_operator(web, request)
     body = await json_body(request)
     name, seconds = body.get("name", ""), body.get("valid_seconds")
-    is_duration = isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0
+    is_duration = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < 1e10
     if not isinstance(name, str) or not encodes(name) or not (seconds is None or is_duration):
         raise InvalidInput("name is text and valid_seconds a positive number", field="name")
     invite = web.workers.invite(name, seconds)

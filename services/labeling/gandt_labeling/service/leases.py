@@ -110,7 +110,7 @@ class Leases:
     def upcoming(self, worker_id: str) -> Upcoming | None:
         """The task that the worker would get next, so that its page can be loaded ahead; nothing is held."""
         with self._database.read() as connection:
-            for job in _running(connection, ""):
+            for job in _running(connection, "") if may_work(connection, worker_id) else []:
                 task_no = candidates.choose(connection, job, worker_id)
                 if task_no is not None:
                     return Upcoming(job.job_id, task_no)
@@ -120,11 +120,11 @@ class Leases:
         """Job and task input of a page that is loaded ahead, as this worker would see it.
 
         Raises:
-            NotFound: the task is not open any more.
+            NotFound: the task is not open any more, or its job or the worker is paused.
         """
         with self._database.read() as connection:
-            query = select(jobs).where(jobs.c.job_id == ahead.job_id, jobs.c.status == "InProgress")
-            row = connection.execute(query).first()
+            query = select(jobs).where(jobs.c.job_id == ahead.job_id, jobs.c.status == "InProgress", jobs.c.paused == 0)
+            row = connection.execute(query).first() if may_work(connection, worker_id) else None
             task = (tasks.c.job_id == ahead.job_id, tasks.c.task_no == ahead.task_no, tasks.c.state == "open")
             if row is None or connection.execute(select(tasks.c.task_no).where(*task)).first() is None:
                 raise NotFound("this page is gone", kind="task", id=str(ahead.task_no))
@@ -176,7 +176,8 @@ class Leases:
         def note(connection: Connection) -> float:
             row = _row(connection, lease_id, worker_id)
             if row.state == "leased":
-                _set(connection, lease_id, active_seconds=max(row.active_seconds, answers.seconds(active_seconds)))
+                seconds = min(answers.seconds(active_seconds), row.expires_at - row.leased_at)  # a page has no more
+                _set(connection, lease_id, active_seconds=max(row.active_seconds, seconds))
             touch(connection, worker_id, now)
             return max(0.0, float(row.expires_at) - now) if row.state == "leased" else 0.0
 
