@@ -18,6 +18,7 @@ from PIL import Image
 
 from gandt.adapters.local_files import LocalFiles
 from gandt.cli.main import main
+from gandt.tables.vector_parts import VectorParts
 from gandt.tables.vectors import iter_vectors, read_vectors
 
 
@@ -204,6 +205,23 @@ def test_killed_at_random_places_a_run_loses_and_doubles_nothing(
         assert not place.exists()
     else:
         assert embedded(folder) == {n: row.tobytes() for n, row in zip(whole.ids, whole.matrix, strict=True)}
+
+
+def test_a_second_run_is_refused_and_leaves_the_first_one_s_list_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("photos").mkdir()
+    for name, data in (("good.png", png(1)), ("bad.png", b"no image")):
+        Path("photos", name).write_bytes(data)
+    Path("photos", "gone.png").symlink_to("nowhere.png")
+    with VectorParts("vectors", "m", 3):  # as the first run has it
+        Path("vectors", "failed.jsonl").write_text("of the first run")
+        assert main(["embed", "photos", "-o", "vectors"]) != 0
+        assert "OUTPUT_IN_USE" in capsys.readouterr().err
+        assert Path("vectors", "failed.jsonl").read_text() == "of the first run"
+    assert main(["embed", "photos", "-o", "vectors"]) == 4
+    listed = [json.loads(line)["image"] for line in Path("vectors", "failed.jsonl").read_text().splitlines()]
+    assert [Path(name).name for name in listed] == ["gone.png", "bad.png"]
 
 
 def test_ctrl_c_saves_what_was_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,8 +140,8 @@ def test_without_a_text_tower_the_error_says_why(spec: ModelSpec, folder: Path, 
     assert "not installed" in refused(kept, replace(PLAIN, torch=False)).message
 
 
-@pytest.mark.parametrize("text", ["", "   ", "word " * 1000])
-def test_empty_and_endless_texts_are_refused(spec: ModelSpec, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "   ", "word " * 1000, "caf\udce9"])
+def test_empty_endless_and_broken_texts_are_refused(spec: ModelSpec, text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         load(spec).prepare_text(text)
     assert caught.value.reason == "BAD_TEXT"

@@ -104,6 +104,7 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
         ctx.out.progress("listing", 0)
         with closing(find_images(args.paths, failures.tell, args.manifest, shard, stores)) as images:
             if not len(images):
+                failures.begin()
                 ctx.out.summary({"images": 0, "embedded": 0}, f"shard {args.shard} holds no images")
                 return exit_codes.PARTIAL if failures.count else exit_codes.DONE
             source = open_source(args, ctx, stores, next(iter(images)).place.startswith(S3))
@@ -115,6 +116,7 @@ def _run_files(args: argparse.Namespace, ctx: Context) -> int:
                 )
                 return exit_codes.PARTIAL if failures.count else exit_codes.DONE
             with VectorParts(output, source[0].model_id, source[0].dim, shard, store) as parts:
+                failures.begin()
                 written = _embed(ctx, source, images, parts, failures)
             failures.close()
             ctx.out.summary(*_summary(output, len(images), written, failures))

@@ -19,6 +19,8 @@ TOLD = 100  # then the file alone has them
 class Failures:
     """Counts failures, warns of the first ones and writes each as a line `{image, reason, message}`.
 
+    Nothing is written before `begin`: until the output is ours, the list there may be of a run under way.
+
     Args:
         path: the list; it is written anew with the first failure, and there is none without any. None writes none.
         objects: the store of an `s3://` path; the list is put there when it is closed.
@@ -29,10 +31,19 @@ class Failures:
         self._file: IO[str] | None = None
         self.count = 0
         self.first: list[dict[str, str]] = []
-        if objects is not None:
-            objects.delete(str(path))
-        elif path is not None and Path(path).is_file():
-            Path(path).unlink()
+        self._early: list[str] | None = []  # lines of before `begin`
+
+    def begin(self) -> None:
+        """The output is ours: the last run's list goes, and what was told so far is written."""
+        lines, self._early = self._early or [], None
+        if self._objects is not None:
+            self._objects.delete(str(self.path))
+        elif self.path is not None and Path(self.path).is_file():
+            Path(self.path).unlink()
+        if self.count > TOLD:
+            self._say_where()
+        for line in lines:
+            self._write(line)
 
     def tell(self, image: str, error: GandtError) -> None:
         """Notes that an image, or a file or folder of a listing, failed and why."""
@@ -41,13 +52,9 @@ class Failures:
         if self.count <= TOLD:
             self.first.append(row)
             self._out.warn(f"{short(image)}: {error.reason}: {error}")
-        elif self.count == TOLD + 1:
-            self._out.warn(f"more than {TOLD} failed; all are listed in {self.path}")
-        if self.path is None:
-            return
-        if self._file is None:
-            self._file = self._opened(self.path)
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        elif self.count == TOLD + 1 and self._early is None:
+            self._say_where()
+        self._write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """Ends the list."""
@@ -57,6 +64,20 @@ class Failures:
             self._file.seek(0)
             self._objects.put(str(self.path), self._file.read().encode(errors="backslashreplace"), "application/jsonl")
         self._file.close()
+
+    def _say_where(self) -> None:
+        if self.path is not None:
+            self._out.warn(f"more than {TOLD} failed; all are listed in {self.path}")
+
+    def _write(self, line: str) -> None:
+        if self.path is None:
+            return
+        if self._early is not None:
+            self._early.append(line)
+            return
+        if self._file is None:
+            self._file = self._opened(self.path)
+        self._file.write(line)
 
     def _opened(self, path: Path | str) -> IO[str]:
         try:

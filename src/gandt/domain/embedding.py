@@ -256,7 +256,7 @@ def check_text(text: str) -> str:
     """The text without white space around it.
 
     Raises:
-        InvalidInput: BAD_TEXT, it is empty or too long.
+        InvalidInput: BAD_TEXT, it is empty, too long, or no Unicode (a byte of the command line that is not UTF-8).
     """
     stripped = text.strip()
     if not 1 <= len(stripped) <= MAX_TEXT:
@@ -266,6 +266,15 @@ def check_text(text: str) -> str:
             reason="BAD_TEXT",
             fix="give a phrase, as in a red dress",
         )
+    try:
+        stripped.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"character {error.start + 1} of a text is no Unicode",
+            field="text",
+            reason="BAD_TEXT",
+            fix="give it in UTF-8",
+        ) from error
     return stripped
 
 
