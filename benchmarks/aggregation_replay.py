@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Answers that dynamic overlap saves: planted answers replayed in random order, as the plan asks for them.
 
-    OMP_NUM_THREADS=1 python benchmarks/aggregation_replay.py [--part PART] [--orders 50] [--settings 16]
+    OMP_NUM_THREADS=1 python benchmarks/aggregation_replay.py [--part PART] [--orders 50] [--settings 16] [--only N ...]
 
 Images hold ten answers, or ten on average. Fixed overlap gives each image its first 1 to 10; dynamic overlap gives each
 the floor, then one more to the images that `plan_answers` names, until it names none, with a target that rises from
@@ -45,12 +45,15 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, default="report")
     parser.add_argument("--orders", type=int, default=50)
     parser.add_argument("--settings", type=int, default=16)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of settings")
     parser.add_argument("--floor", type=int, default=PlanSpec().min_answers)
     parser.add_argument("--explore", type=float, default=PlanSpec().explore_share)
     args = parser.parse_args()
     plan = PlanSpec(min_answers=args.floor, max_answers=DEPTH, explore_share=args.explore)
     ratios = []
     for setting in family(args.part)[:: 48 // args.settings]:
+        if args.only and setting.number not in args.only:
+            continue
         crowd = plant(replace(setting, images=IMAGES, each=DEPTH, workers=max(setting.workers, DEPTH + 3)))
         fixed, dynamic = curves(crowd, plan, args.orders)
         ratio = compare(fixed, dynamic)
