@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from gandt.domain.aggregation.dawid_skene import fit_dawid_skene
+from gandt.domain.aggregation.mace import fit_mace
+from gandt.domain.aggregation.model import FitOptions
+from gandt.domain.aggregation.one_coin import fit_one_coin
 from gandt.domain.aggregation.records import DuplicatePolicy, Verdict
+from gandt.domain.aggregation.votes import NO_GOLD, Votes
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import InvalidInput
 from tests.unit.aggregation.builders import Row, items, run
@@ -169,3 +175,12 @@ def test_one_against_one_is_never_certain_whatever_the_model_thinks() -> None:
         found = items(run(rows, method=method))
         assert found["i"].status in (LabelStatus.UNCERTAIN, LabelStatus.TIED), method
         assert found["j"].status is LabelStatus.CERTAIN, method
+
+
+def test_more_workers_and_classes_than_fit_are_refused_before_memory_is_taken() -> None:
+    one, two = np.array([0, 1], np.int32), np.zeros(2, np.int32)
+    votes = Votes(np.array([0, 2]), two, one, one, np.full(1, NO_GOLD, np.int32), 1_000_000, 1000)
+    for fit in (fit_one_coin, fit_mace, fit_dawid_skene):
+        with pytest.raises(InvalidInput, match="1,000,000 workers with 1,000 classes") as caught:
+            fit(votes, FitOptions())
+        assert caught.value.reason == "TOO_MUCH_DATA"

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gandt.domain.aggregation import methods, workers
-from gandt.domain.aggregation.agreement import fit_agreement
 from gandt.domain.aggregation.answer_table import AnswerTable
 from gandt.domain.aggregation.audit_sample import Judged, audited, draw_order, uncounted
 from gandt.domain.aggregation.calibration import calibrate, tempered
@@ -285,11 +284,17 @@ def _fit(votes: Votes | SetVotes, method: methods.Method, options: FitOptions) -
 def _without(
     votes: Votes | SetVotes, unreliable: NDArray[np.bool_], method: methods.Method, options: FitOptions
 ) -> tuple[Votes | SetVotes, Fit]:
-    """The votes that are left without the unreliable workers, and their shares."""
-    if isinstance(votes, Votes):
-        return votes.without(unreliable), fit_agreement(votes, options, unreliable)
-    rest = votes.without(unreliable)
-    return rest, replace(_fit_labels(rest, method, options), left_out=unreliable)
+    """The votes that are left without the unreliable workers, and a fit of these; who was not measured counts.
+
+    Source:
+        The original's filter_out_unreliable_workers; here an image that only unreliable workers saw stays, unlabeled.
+    """
+    if isinstance(votes, SetVotes):
+        rest = votes.without(unreliable)
+        return rest, _fit_labels(rest, method, options)
+    assert method.fit is not None  # find() refuses methods for several labels
+    left = votes.without(unreliable)
+    return left, method.fit(left, options)
 
 
 def _fit_labels(votes: SetVotes, method: methods.Method, options: FitOptions) -> Fit:

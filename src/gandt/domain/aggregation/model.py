@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from gandt.domain.aggregation.votes import NO_GOLD, Votes
+from gandt.domain.aggregation.votes import MAX_CELLS, NO_GOLD, Votes
+from gandt.domain.errors import InvalidInput
 
 SMALLEST = 1e-10
 """Probabilities are kept at least this far from 0 before a logarithm; crowd-kit's clip."""
@@ -53,7 +54,6 @@ class Fit:
         accuracy: f64[W] estimated accuracy in [0, 1] (NaN without a vote), or None when the method has no worker model.
         confusion: f64[W, K, K] row = true class, column = given class, or None.
         iterations, converged: of the fit.
-        left_out: bool[W] workers whose votes were not counted, or None.
         parts: posteriors of the models that the method puts together; () when it is one.
     """
 
@@ -62,7 +62,6 @@ class Fit:
     confusion: NDArray[np.float64] | None = None
     iterations: int = 0
     converged: bool = True
-    left_out: NDArray[np.bool_] | None = None
     parts: Sequence[NDArray[np.float64]] = ()
 
 
@@ -164,13 +163,19 @@ class Codes:
 
 
 class CodeSums(Codes):
-    """Sums over votes as two sparse-dense products."""
+    """Sums over votes as two sparse-dense products.
+
+    Raises:
+        InvalidInput: so many workers and classes, or codes and classes, that sums over them do not fit.
+    """
 
     def __init__(self, votes: Votes) -> None:
+        _check_cells(votes.workers, "workers", votes.classes)
         raw = votes.worker.astype(np.int64) * votes.classes + votes.label
         present = np.zeros(votes.workers * votes.classes, np.bool_)
         present[raw] = True
         codes = np.flatnonzero(present)
+        _check_cells(len(codes), "different answers of workers", votes.classes)
         super().__init__(codes, votes.workers, votes.classes)
         place = np.cumsum(present) - 1
         ones = np.ones(len(raw))
@@ -187,6 +192,16 @@ class CodeSums(Codes):
         """f64[I, K]: sum over an item's votes of f64[C, K]."""
         result: NDArray[np.float64] = self._by_item @ log_error
         return result
+
+
+def _check_cells(rows: int, what: str, classes: int) -> None:
+    if rows * classes > MAX_CELLS:
+        raise InvalidInput(
+            f"{rows:,} {what} with {classes:,} classes are more than fit",
+            field="classes",
+            reason="TOO_MUCH_DATA",
+            fix="aggregate fewer answers at a time, or with fewer classes",
+        )
 
 
 def settle(
