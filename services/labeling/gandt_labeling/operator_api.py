@@ -196,8 +196,8 @@ async def _doubtful(web: Web, request: Request) -> Response:
 
 async def _review(web: Web, request: Request) -> Response:
     body = await json_body(request)
-    image, labels, campaign = body.get("image"), body.get("labels"), body.get("campaign", "")
-    texts = [image, campaign, *labels] if isinstance(labels, list) else [None]
+    image, labels, campaign = body.get("image", ""), body.get("labels"), body.get("campaign", "")
+    texts = [image, campaign, *labels] if isinstance(labels, list) and image else [None]
     if not all(isinstance(text, str) and encodes(text) for text in texts):
         raise InvalidInput("a review has an image and a list of labels", field="labels")
     controller = _controller(web)

@@ -18,8 +18,12 @@ _ORIENTATION = 0x0112
 _JPEG_DROPPED = {0xE1, *range(0xE3, 0xEE), 0xEF, 0xFE}
 _JPEG_STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _MARK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in coded pixels FF stands for itself with 00 behind it
-_PNG_DROPPED = {b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
-_WEBP_DROPPED = {b"EXIF", b"XMP "}
+# Chunks that the picture, its colors and its movement need; programs put what they like into others.
+_PNG_KEPT = set(
+    b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT acTL fcTL fdAT".split()
+)
+_WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"}
+_GIF_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _WEBP_FLAGS = 0x08 | 0x04  # of VP8X: there is EXIF, there is XMP
 
 
@@ -40,9 +44,11 @@ def without_private_parts(data: bytes, kind: str) -> bytes | None:
             return _png(data)
         if kind == "image/webp":
             return _webp(data)
+        if kind == "image/gif":
+            return _gif(data)
     except (IndexError, struct.error):
         return None
-    return data if kind == "image/gif" and b"XMP DataXMP" not in data else None
+    return None
 
 
 def _jpeg(data: bytes) -> bytes | None:
@@ -50,7 +56,7 @@ def _jpeg(data: bytes) -> bytes | None:
     turned = 1
     for marker, start, end in _jpeg_segments(data):
         if marker == 0xDA:  # the picture itself; what comes behind its end (a second picture, say) is not shown
-            kept.append(data[start : _picture_end(data, end)])
+            kept += _picture(data, start, end)
             exif = _orientation_segment(turned) if turned != 1 else b""
             place = 2 if len(kept) > 2 and kept[1][1:2] == b"\xe0" else 1  # behind JFIF, which comes first
             return b"".join([*kept[:place], exif, *kept[place:]])
@@ -79,13 +85,20 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         place = end
 
 
-def _picture_end(data: bytes, place: int) -> int:
-    """The end of the picture whose first scan begins at `place`; a torn file's is its own end."""
+def _picture(data: bytes, start: int, place: int) -> list[bytes]:
+    """The picture from its first scan's header at `start`, whose pixels begin at `place`, to its end, in pieces.
+
+    Between scans stand the tables of the next one, and whatever else a program put there. A torn file has no end mark.
+    """
+    kept: list[bytes] = []
     while found := _MARK.search(data, place):
         if found.group() == b"\xff\xd9":
-            return found.end()
-        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")  # tables of the next scan
-    return len(data)
+            return [*kept, data[start : found.end()]]
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        if found.group()[1] in _JPEG_DROPPED:
+            kept.append(data[start : found.start()])
+            start = place
+    return [*kept, data[start:]]
 
 
 def _orientation(tiff: bytes) -> int:
@@ -120,7 +133,7 @@ def _png(data: bytes) -> bytes:
         end = place + 12 + size
         if name == b"eXIf":
             turned = _orientation(data[place + 8 : end - 4])
-        if name not in _PNG_DROPPED:
+        if name in _PNG_KEPT:
             kept.append(data[place:end])
         place = end
         if name == b"IEND":
@@ -144,8 +157,37 @@ def _webp(data: bytes) -> bytes:
         chunk = data[place:end]
         if name == b"VP8X":
             chunk = chunk[:8] + bytes([chunk[8] & ~_WEBP_FLAGS]) + chunk[9:]
-        if name not in _WEBP_DROPPED:
+        if name in _WEBP_KEPT:
             kept.append(chunk)
         place = end
     body = b"WEBP" + b"".join(kept)
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _gif(data: bytes) -> bytes | None:
+    place = _behind_colors(13, data[10])
+    kept = [data[:place]]
+    while (mark := data[place]) != 0x3B:  # what stands behind the end is not shown
+        if mark == 0x21:  # an extension: pauses and loops are kept; comments, text and XMP are not
+            end = _behind_blocks(data, place + 2)
+            if data[place + 1] == 0xF9 or (data[place + 1] == 0xFF and data[place + 3 : place + 14] in _GIF_LOOPS):
+                kept.append(data[place:end])
+        elif mark == 0x2C:
+            end = _behind_blocks(data, _behind_colors(place + 10, data[place + 9]) + 1)
+            kept.append(data[place:end])
+        else:
+            return None
+        place = end
+    return b"".join([*kept, b";"])
+
+
+def _behind_colors(place: int, flags: int) -> int:
+    """Where a GIF goes on behind the color table at `place`, if the flags say that there is one."""
+    return place + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+
+
+def _behind_blocks(data: bytes, place: int) -> int:
+    """Where a GIF goes on behind a run of sub-blocks, which an empty one ends."""
+    while data[place]:
+        place += 1 + data[place]
+    return place + 1

@@ -114,3 +114,37 @@ def test_broken_files_break_nothing(kind: str, cut: int, at: int, value: int) ->
         data[at] = value
     clean = without_private_parts(bytes(data), MODES[kind])
     assert clean is None or len(clean) <= len(data) + 64
+
+
+def moving(kind: str, **more: Any) -> bytes:
+    frames = [Image.new("RGB", (8, 8), (shade, 9, 9)) for shade in (1, 99, 200)]
+    data = io.BytesIO()
+    frames[0].save(data, kind, save_all=True, append_images=frames[1:], duration=80, loop=0, **more)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "more"), [("GIF", {"comment": SECRET}), ("PNG", {}), ("WEBP", {"exif": SECRET})])
+def test_a_moving_picture_still_moves(kind: str, more: dict[str, Any]) -> None:
+    data = moving(kind, **more)
+    clean = without_private_parts(data + SECRET, MODES[kind])
+    assert clean is not None
+    assert SECRET not in clean
+    before, after = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(clean))
+    assert (after.n_frames, after.info.get("loop")) == (before.n_frames, before.info.get("loop"))  # type: ignore[attr-defined]
+    assert pixels(clean) == pixels(data)
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xe1", b"\xff\xfe"])
+def test_nothing_hides_between_the_scans_of_a_jpeg(marker: bytes) -> None:
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(out, "JPEG", progressive=True)
+    data = out.getvalue()
+    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    spoiled = data[:second] + marker + (len(SECRET) + 2).to_bytes(2, "big") + SECRET + data[second:]
+    assert without_private_parts(spoiled, "image/jpeg") == without_private_parts(data, "image/jpeg")
+
+
+def test_a_png_keeps_known_chunks_only() -> None:
+    data = moving("PNG")
+    chunk = len(SECRET).to_bytes(4, "big") + b"caBX" + SECRET + bytes(4)
+    assert without_private_parts(data[:33] + chunk + data[33:], "image/png") == without_private_parts(data, "image/png")
