@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gandt.cli import exit_codes
+from gandt.cli import aggregate_calls, exit_codes
+from gandt.cli.context import Context
 from gandt.cli.main import main
+from gandt.client.aggregation import AggregateResult
+from gandt.domain.aggregation.records import AggregateSpec
 from gandt.domain.aggregation.state import MAGIC
 from gandt.tables.formats import WORKER_COLUMNS, WORKER_ESTIMATES
 from tests.service.test_cli_aggregate import HEADER, rows, run, write
@@ -179,3 +183,91 @@ def test_a_folder_of_ground_truth_output_is_read_as_it_is(tmp_path: Path, capsys
     code, summary, err = run(tmp_path, capsys, str(tmp_path / "job"))
     assert (code, summary["certain"]) == (exit_codes.DONE, 2), err
     assert [row["label"] for row in rows(tmp_path / "labels.csv")] == ["x", "y"]
+
+
+def test_a_state_that_another_call_wrote_or_that_is_empty_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, _ = planted(40, 3)
+    state, other = tmp_path / "a.state", write(tmp_path / "other.csv", *lines[:60])
+    mine = write(tmp_path / "mine.csv", *lines[60:])
+    kept = aggregate_calls._aggregated
+
+    def meanwhile(args: argparse.Namespace, ctx: Context, spec: AggregateSpec) -> AggregateResult:
+        result = kept(args, ctx, spec)
+        state.write_bytes(kept(argparse.Namespace(**{**vars(args), "answers": other}), ctx, spec).summary.state)
+        return result
+
+    monkeypatch.setattr(aggregate_calls, "_aggregated", meanwhile)
+    code, _, err = run(tmp_path, capsys, mine, "--state", str(state))
+    assert code != exit_codes.DONE
+    assert "STATE_CHANGED" in err
+    assert "run the same command again" in err
+    monkeypatch.setattr(aggregate_calls, "_aggregated", kept)
+    code, summary, err = run(tmp_path, capsys, mine, "--state", str(state))
+    assert (code, summary["answers"]) == (exit_codes.DONE, len(lines)), err
+    for damaged, reason in ((b"", "is empty"), (state.read_bytes()[:400], f"{state}: the state is damaged")):
+        state.write_bytes(damaged)
+        code, _, err = run(tmp_path, capsys, mine, "--state", str(state))
+        assert (code, reason in err) == (exit_codes.USAGE, True), err
+        assert state.read_bytes() == damaged
+
+
+def test_rows_that_the_expert_left_empty_are_not_judged_and_misspelled_ones_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines, _ = planted(60, 5)
+    answers, sample = write(tmp_path / "answers.csv", *lines), tmp_path / "sample.csv"
+    code, _, err = run(tmp_path, capsys, answers, "--audit-out", str(sample), "--plan-out", str(tmp_path / "p.csv"))
+    assert code == exit_codes.DONE, err
+    assert err.count("an audit's price") == 1
+    labels = {row["image"]: row["label"] for row in rows(tmp_path / "labels.csv")}
+    drawn = [row["image"] for row in rows(sample)]
+    filled = [f"{image},{labels[image] if n < 20 else ''}" for n, image in enumerate(drawn)]
+    _, summary, err = run(
+        tmp_path, capsys, answers, "--audit", write(tmp_path / "judged.csv", *filled, header="image,label")
+    )
+    assert (summary["audit"]["judged"], summary["audit"]["wrong"]) == (20, 0), err
+    shouted = write(tmp_path / "judged.csv", f"{drawn[0]},C0", header="image,label")
+    _, summary, err = run(tmp_path, capsys, answers, "--audit", shouted)
+    assert "1 judgment with a label that no class has, the first 'C0'" in err
+    assert summary["audit"]["wrong"] == 1
+
+
+def test_gold_and_a_model_of_other_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, _ = planted(30, 3)
+    answers = write(tmp_path / "answers.csv", *lines)
+    gold = write(tmp_path / "gold.csv", "x/i0001,c0", "x/i0002,c1", header="image,label")
+    model = write(tmp_path / "model.csv", "x/i0001,0,0,1", header=f"image,{CLASSES}")
+    code, _, err = run(tmp_path, capsys, answers, "--gold", gold, "--model-probabilities", model)
+    assert code == exit_codes.DONE
+    assert "none of 2 gold images has an answer, the first x/i0001" in err
+    assert "none of 1 image of the image model has an answer, the first x/i0001" in err
+    gold = write(tmp_path / "gold.csv", "i0001,Hat", "i0002,Hat", header="image,label")
+    code, _, err = run(tmp_path, capsys, answers, "--gold", gold, "--classes", CLASSES)
+    assert code == exit_codes.PARTIAL
+    assert err.count("not among the classes") == 1
+    assert "and 1 more such gold image" in err
+    for row, text in (("i0001,1,0,0", "of image i0001"), ("i0002,3,0,0", "(image i0002)")):
+        model = write(tmp_path / "model.csv", "i0001,0,0,1", row, header=f"image,{CLASSES}")
+        code, _, err = run(tmp_path, capsys, answers, "--model-probabilities", model)
+        assert (code, text in err) == (exit_codes.USAGE, True), err
+
+
+def test_a_plan_of_nothing_of_one_class_and_without_a_budget_is_plain(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again.csv"
+    one = write(tmp_path / "one.csv", "i1,w1,a", "i1,w2,a", "i2,w1,a")
+    code, summary, err = run(tmp_path, capsys, one, "--plan-out", str(again))
+    assert (code, summary["plan"]["answers"]) == (exit_codes.DONE, 1), err
+    assert [row["image"] for row in rows(again)] == ["i2"]
+    code, summary, err = run(tmp_path, capsys, one, "--plan-out", str(again), "--answer-budget", "0")
+    assert (code, summary["plan"]["answers"], rows(again)) == (exit_codes.DONE, 0, []), err
+    code, summary, err = run(tmp_path, capsys, write(tmp_path / "none.csv"), "--plan-out", str(again))
+    assert (code, summary["plan"]["accuracy_now"]) == (exit_codes.NOTHING, None), err
+    assert "nan" not in err
+    state = tmp_path / "a.state"
+    code, _, err = run(tmp_path, capsys, one, "--plan-out", str(again), "--answer-budget", "-1", "--state", str(state))
+    assert code == exit_codes.USAGE
+    assert not state.exists()  # told before anything is done

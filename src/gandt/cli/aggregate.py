@@ -19,7 +19,6 @@ Every image that comes in goes out, as certain, uncertain, tied or unlabeled.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 from gandt.cli import exit_codes
 from gandt.cli.audit_flags import add_audit_flags
@@ -96,8 +95,8 @@ def _configure_plan(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace, ctx: Context) -> int:
-    from gandt.cli.aggregate_calls import aggregate_files, plan_files
-    from gandt.cli.aggregate_tables import summary_of, told, write_plan, write_tables
+    from gandt.cli.aggregate_calls import aggregate_files, aggregate_spec, plan_files, plan_spec, tell_price
+    from gandt.cli.aggregate_tables import plan_values, summary_of, told, write_plan, write_tables
     from gandt.domain.aggregation.records import UNKNOWN_CLASS
 
     if args.answers is None:
@@ -105,8 +104,11 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
 
         return run_project_aggregate(args, ctx)
     _check(args)
-    result = aggregate_files(args, ctx)
-    plan = plan_files(args, ctx) if args.plan_out else None
+    tell_price(args, ctx)
+    spec = aggregate_spec(args)
+    planned = plan_spec(args, spec) if args.plan_out else None
+    result = aggregate_files(args, ctx, spec)
+    plan = None if planned is None else plan_files(args, ctx, planned, result.summary.state)
     summary = result.summary
     for warning in summary.warnings:
         ctx.out.warn(warning)
@@ -114,7 +116,7 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
     values = summary_of(args, result)
     if plan is not None:
         write_plan(args.plan_out, plan)
-        values |= {"plan": asdict(plan.summary)}
+        values |= {"plan": plan_values(plan.summary)}
     for text in told(result, plan):
         ctx.out.note(text)
     ctx.out.summary(

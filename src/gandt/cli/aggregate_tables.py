@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gandt.client.aggregation import AggregateResult, AnswerPlan
-from gandt.domain.aggregation.records import ItemVerdict, Verdict, WorkerReport, counted, json_number
+from gandt.domain.aggregation.records import ItemVerdict, PlanSummary, Verdict, WorkerReport, counted, json_number
 from gandt.domain.aggregation.trust import NOT_A_BOUND, Audit, price_text
 from gandt.domain.datasets import LabelStatus
 from gandt.tables.files import write_rows
@@ -63,7 +63,7 @@ def told(result: AggregateResult, plan: AnswerPlan | None) -> Iterator[str]:
         yield f"about {s.estimated_error:.2%} of the certain labels are wrong ({NOT_A_BOUND})"
     if s.audit is not None:
         yield from audit_told(s.audit)
-    if plan is not None:
+    if plan is not None and plan.summary.accuracy_now == plan.summary.accuracy_now:  # there are images
         p = plan.summary
         yield (
             f"plan: {counted(p.answers, 'answer')} for {counted(p.images, 'image')}; expected accuracy "
@@ -81,6 +81,12 @@ def audit_told(a: Audit) -> Iterator[str]:
     if a.error_bound > a.target:
         cost = price_text(a.target, a.confidence, a.if_none_wrong, a.if_some_wrong, a.expected_share)
         yield f"audit of {a.settled:,} certain labels: {cost}"
+
+
+def plan_values(plan: PlanSummary) -> dict[str, Any]:
+    """The plan in the summary object of --json; accuracies of no images are null."""
+    values = asdict(plan)
+    return values | {name: json_number(values[name]) for name in ("accuracy_now", "accuracy_after")}
 
 
 def summary_of(args: argparse.Namespace, result: AggregateResult) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from gandt.cli import exit_codes
 from gandt.cli.aggregate_tables import audit_told
 from gandt.cli.context import Context
 from gandt.cli.paths import shown_path
-from gandt.domain.aggregation.audit_sample import ALPHA, audited, draw_order, price, uncounted
+from gandt.domain.aggregation.audit_sample import ALPHA, audited, draw_order, price, spoken, uncounted, unheard
 from gandt.domain.aggregation.trust import price_text
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import InvalidInput
@@ -39,8 +39,10 @@ def run(args: argparse.Namespace, ctx: Context) -> int:
         write_rows(
             args.audit_out, ("image", "place"), ({"image": images[i], "place": n} for n, i in enumerate(drawn, 1))
         )
-    judged = read_gold(args.audit) if args.audit else {}
-    for text in uncounted(images, order, judged):
+    several = any(len(label.labels) != 1 for label in certain)
+    judged = spoken(read_gold(args.audit) if args.audit else {}, several)
+    classes = {name for label in certain for name in label.labels}
+    for text in (*uncounted(images, order, judged), *unheard(judged, classes)):
         ctx.out.warn(text)
     audit = audited(images, [label.labels for label in certain], order, judged, args.audit_target)
     for text in audit_told(audit):

@@ -105,7 +105,7 @@ def plan_spec(message: pb.PlanSpec) -> PlanSpec:
         target_confidence=message.target_confidence or default.target_confidence,
         min_answers=message.min_answers or default.min_answers,
         max_answers=message.max_answers or default.max_answers,
-        answer_budget=message.answer_budget or None,
+        answer_budget=message.answer_budget if message.HasField("answer_budget") else None,
         explore_share=message.explore_share,
     )
 
@@ -117,7 +117,7 @@ def plan_spec_message(value: PlanSpec) -> pb.PlanSpec:
         target_confidence=value.target_confidence,
         min_answers=value.min_answers,
         max_answers=value.max_answers,
-        answer_budget=value.answer_budget or 0,
+        answer_budget=value.answer_budget,
         explore_share=value.explore_share,
     )
 

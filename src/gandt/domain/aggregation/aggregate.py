@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gandt.domain.aggregation import methods, workers
 from gandt.domain.aggregation.answer_table import AnswerTable
-from gandt.domain.aggregation.audit_sample import Judged, audited, draw_order, uncounted
+from gandt.domain.aggregation.audit_sample import Judged, audited, draw_order, spoken, uncounted, unheard
 from gandt.domain.aggregation.calibration import calibrate, tempered
 from gandt.domain.aggregation.consistency import measure_agreement
 from gandt.domain.aggregation.decide import Decisions, decide, decide_sets
@@ -200,6 +200,11 @@ def _with_model(ballot: Ballot, table: AnswerTable, model: Mapping[str, str], no
             fix="aggregate without the model, or one label at a time",
         )
     number = {name: i for i, name in enumerate(ballot.classes)}
+    if not any(name in model for name in table.images):
+        notes.append(
+            f"none of {counted(len(model), 'image')} of the image model has an answer, the first {next(iter(model))}: "
+            "other names?"
+        )
     of_image = np.array([number.get(model.get(name, ""), NO_VOTE) for name in table.images], np.int32)
     unknown = sum(name in model and model[name] not in number for name in table.images)
     if unknown:
@@ -260,7 +265,9 @@ def _audit(
         return None, settled[:0]
     images = [table.images[i] for i in ballot.item_image[settled].tolist()]
     order = draw_order(images, spec.audit_seed)
+    judged = spoken(judged, spec.multi_label)
     notes.extend(uncounted(images, order, judged))
+    notes.extend(unheard(judged, ballot.classes))
     audit = audited(images, list(_labels(ballot, decisions, settled)), order, judged, spec.audit_target)
     return audit, settled[order[: spec.audit_size]]
 

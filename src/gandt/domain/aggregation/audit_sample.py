@@ -7,7 +7,7 @@ The order is uniform, and the same in every call, so that an expert can go on ju
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,26 @@ def audited(
         if_some_wrong=min(some_wrong, len(images)),
         expected_share=expected,
     )
+
+
+def spoken(judged: Judged, several: bool) -> Judged:
+    """The judgments that say something: where an image has one label, an empty one is not judged yet.
+
+    Args:
+        several: whether an image may carry several labels; an empty judgment then means none of them.
+    """
+    return judged if several else {image: labels for image, labels in judged.items() if labels}
+
+
+def unheard(judged: Judged, classes: Collection[str]) -> Iterator[str]:
+    """A warning about judgments with labels that no class has: they count as wrong labels, misspelled or not."""
+    strange = [(image, label) for image, labels in judged.items() for label in labels if label not in classes]
+    if strange:
+        image, label = strange[0]
+        yield (
+            f"{counted(len({name for name, _ in strange}), 'judgment')} with a label that no class has, the first "
+            f"{label!r} for image {image}: the labels of the images count as wrong; is it misspelled?"
+        )
 
 
 def uncounted(images: Sequence[str], order: NDArray[np.int64], judged: Judged) -> Iterator[str]:

@@ -6,6 +6,7 @@ The model is trusted as far as the crowd's answers bear it out, not as far as it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +18,12 @@ from gandt.domain.errors import InvalidInput
 NO_VOTE = -1
 
 
-def model_votes(probability: NDArray[np.floating]) -> NDArray[np.int32]:
+def model_votes(probability: NDArray[np.floating], images: Sequence[str] = ()) -> NDArray[np.int32]:
     """i32[N]: the likeliest class of each image, the first of equal ones; `NO_VOTE` where a row is NaN.
 
     Args:
         probability: f[N, K], rows sum to 1; a row of NaN where the model says nothing.
+        images: ids of the rows, for the error.
     Raises:
         InvalidInput: rows that are no probabilities.
     """
@@ -30,9 +32,10 @@ def model_votes(probability: NDArray[np.floating]) -> NDArray[np.int32]:
     # a NaN among numbers fails both comparisons
     bad = ~((given >= 0).all(axis=1) & (np.abs(given.sum(axis=1) - 1) <= 1e-3))
     if bad.any():
+        row = int(np.flatnonzero(says)[np.argmax(bad)])
+        of = f" (image {images[row]})" if images else ""
         raise InvalidInput(
-            f"row {int(np.flatnonzero(says)[np.argmax(bad)])} of the model's probabilities is negative or does not sum "
-            "to 1",
+            f"row {row}{of} of the model's probabilities is negative or does not sum to 1",
             field="probabilities",
             reason="BAD_PROBABILITY",
             fix="give each image's probabilities of all classes, as a softmax does",

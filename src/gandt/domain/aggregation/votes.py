@@ -8,7 +8,7 @@ order of rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -348,6 +348,7 @@ def _gold_labels(
     notes: list[str],
 ) -> NDArray[np.int32]:
     known = np.full(len(table.images), NO_GOLD, np.int32)
+    strange: list[tuple[str, str]] = []
     for i, image in enumerate(table.images) if gold else ():
         labels = gold.get(image, ())
         if len(set(labels)) > 1:
@@ -358,7 +359,9 @@ def _gold_labels(
                 fix="aggregate with --multilabel",
             )
         if labels:
-            known[i] = _class_number(labels[0], image, number, notes)
+            known[i] = number.get(labels[0], NO_GOLD)
+            strange += [(image, labels[0])] if known[i] == NO_GOLD else []
+    notes.extend(_unused_gold(table, gold, strange))
     return known[item_image]
 
 
@@ -371,16 +374,25 @@ def _gold_sets(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     known = np.zeros((len(table.images), len(number)), np.bool_)
     has = np.zeros(len(table.images), np.bool_)
+    strange: list[tuple[str, str]] = []
     for i, image in enumerate(table.images) if gold else ():
         if image in gold:
-            places = [_class_number(label, image, number, notes) for label in gold[image]]
-            has[i] = NO_GOLD not in places
-            known[i, [place for place in places if has[i]]] = True
+            unknown = [(image, label) for label in gold[image] if label not in number]
+            strange += unknown
+            has[i] = not unknown
+            known[i, [number[label] for label in gold[image] if has[i]]] = True
+    notes.extend(_unused_gold(table, gold, strange))
     return known[item_image], has[item_image]
 
 
-def _class_number(label: str, image: str, number: Mapping[str, int], notes: list[str]) -> int:
-    place = number.get(label, NO_GOLD)
-    if place == NO_GOLD:
-        notes.append(f"gold image {image} has the label {label!r}, which is {UNKNOWN_CLASS}; it is not used")
-    return place
+def _unused_gold(
+    table: AnswerTable, gold: Mapping[str, Sequence[str]], strange: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    """Notes on gold that says nothing: of a label outside the label space, and of images that have no answer."""
+    if strange:
+        image, label = strange[0]
+        others = len({image for image, _ in strange}) - 1
+        more = f", and {others:,} more such gold images" if others else ""
+        yield f"gold image {image} has the label {label!r}, which is {UNKNOWN_CLASS}; it is not used{more}"
+    if gold and not any(image in gold for image in table.images):
+        yield f"none of {counted(len(gold), 'gold image')} has an answer, the first {next(iter(gold))}: other names?"

@@ -58,6 +58,7 @@ def report(
     for w in range(len(given)):
         person = w < len(names)
         golden = float(measured.gold_given[w])
+        rated = accuracy is not None and given[w] > 0 and not np.isnan(accuracy[w])  # one class tells nobody apart
         yield WorkerReport(
             worker_id=names[w] if person else IMAGE_MODEL,
             answers=int(given[w]),
@@ -67,12 +68,12 @@ def report(
             gold_accuracy=float(measured.gold_right[w]) / golden if golden else None,
             gold_answers=int(golden),
             verdict=judged[w],
-            estimated_accuracy=float(accuracy[w]) if accuracy is not None and given[w] > 0 else None,
+            estimated_accuracy=float(accuracy[w]) if accuracy is not None and rated else None,
             confusion=None if sent is None or not given[w] else sent[w],
             one_label_share=float(one_label[w]) if one_label is not None and given[w] > 0 else None,
             spammer_score=None if confusion is None or not given[w] else spammer_score(confusion[w]),
-            estimated_low=0.0 if estimated is None or not given[w] else float(estimated[0][w]),
-            estimated_high=1.0 if estimated is None or not given[w] else float(estimated[1][w]),
+            estimated_low=0.0 if estimated is None or not rated else float(estimated[0][w]),
+            estimated_high=1.0 if estimated is None or not rated else float(estimated[1][w]),
             too_fast_share=None if too_fast is None or not person or np.isnan(too_fast[w]) else float(too_fast[w]),
             image_model=not person,
         )

@@ -1044,7 +1044,7 @@ class PlanSpec(google.protobuf.message.Message):
     min_answers: builtins.int
     """Fewest answers an image; 0 means 2."""
     answer_budget: builtins.int
-    """Answers that may still be bought in all; 0 means no limit."""
+    """Answers that may still be bought in all; not set means no limit, and 0 that none may be."""
     explore_share: builtins.float
     """Share of the images that get max_answers however sure they look, in [0, 1]; they show where crowds are wrong together."""
     @property
@@ -1058,11 +1058,12 @@ class PlanSpec(google.protobuf.message.Message):
         target_confidence: builtins.float = ...,
         max_answers: builtins.int = ...,
         min_answers: builtins.int = ...,
-        answer_budget: builtins.int = ...,
+        answer_budget: builtins.int | None = ...,
         explore_share: builtins.float = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["aggregate", b"aggregate"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["aggregate", b"aggregate", "answer_budget", b"answer_budget", "explore_share", b"explore_share", "max_answers", b"max_answers", "min_answers", b"min_answers", "target_confidence", b"target_confidence"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_answer_budget", b"_answer_budget", "aggregate", b"aggregate", "answer_budget", b"answer_budget"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_answer_budget", b"_answer_budget", "aggregate", b"aggregate", "answer_budget", b"answer_budget", "explore_share", b"explore_share", "max_answers", b"max_answers", "min_answers", b"min_answers", "target_confidence", b"target_confidence"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_answer_budget", b"_answer_budget"]) -> typing.Literal["answer_budget"] | None: ...
 
 global___PlanSpec = PlanSpec
 
