@@ -14,7 +14,7 @@ from sqlalchemy import Connection, case, func, select
 from gandt.adapters.sql_jobs_engine import SqlStore
 from gandt.adapters.sql_jobs_schema import images, labels, picks, rounds, vectors
 from gandt.domain.datasets import LabelStatus
-from gandt.domain.labeling.rounds import RoundState
+from gandt.domain.labeling.rounds import ASKED_AGAIN, RoundState
 from gandt.domain.selection.proof import Sampled
 
 _TRUSTED = (LabelStatus.CERTAIN.value, LabelStatus.UNCERTAIN.value)
@@ -40,7 +40,8 @@ class DrawRows(SqlStore):
             for arrived, count in connection.execute(query):
                 counts[_stratum(rounds_before, arrived)] += count
             if counts:
-                counts.subtract(_strata(connection, rounds_before, list(outside)).values())
+                known = _strata(connection, rounds_before, list(outside), collection)
+                counts.subtract(known.values())
         return dict(counts)
 
     def strata(self, campaign_id: str, image_ids: Sequence[str]) -> dict[str, int]:
@@ -65,7 +66,11 @@ class DrawRows(SqlStore):
                 func.max(picks.c.pool_size),
             )
             .select_from(picks.join(rounds, rounds.c.round_id == picks.c.round_id).outerjoin(labels, label))
-            .where(picks.c.campaign_id == campaign_id, rounds.c.state == RoundState.AGGREGATED.value)
+            .where(
+                picks.c.campaign_id == campaign_id,
+                picks.c.stratum != ASKED_AGAIN,
+                rounds.c.state == RoundState.AGGREGATED.value,
+            )
             .group_by(rounds.c.number, picks.c.part, picks.c.stratum, picks.c.arm)
         )
         known = select(rounds.c.number, rounds.c.draws).where(
@@ -92,7 +97,11 @@ class DrawRows(SqlStore):
         query = (
             select(func.count())
             .select_from(picks.join(rounds, rounds.c.round_id == picks.c.round_id))
-            .where(picks.c.campaign_id == campaign_id, rounds.c.state == RoundState.STOPPED.value)
+            .where(
+                picks.c.campaign_id == campaign_id,
+                picks.c.stratum != ASKED_AGAIN,
+                rounds.c.state == RoundState.STOPPED.value,
+            )
         )
         with self.read() as connection:
             return connection.scalar(query) or 0
@@ -111,11 +120,15 @@ def _stratum(rounds_before: Sequence[tuple[int, int]], arrived: int) -> int:
 
 
 def _strata(
-    connection: Connection, rounds_before: Sequence[tuple[int, int]], image_ids: Sequence[str]
+    connection: Connection, rounds_before: Sequence[tuple[int, int]], image_ids: Sequence[str], collection: str = ""
 ) -> dict[str, int]:
+    """Stratum of each image that came after the start; with a collection, of those alone that have a vector there."""
     out: dict[str, int] = {}
     for start in range(0, len(image_ids), CHUNK):
         chunk: Any = images.c.image_id.in_(image_ids[start : start + CHUNK])
         query = select(images.c.image_id, images.c.arrived).where(chunk, images.c.arrived > rounds_before[0][1])
+        if collection:
+            has_vector = (vectors.c.image_id == images.c.image_id) & (vectors.c.collection == collection)
+            query = query.join(vectors, has_vector)
         out.update((image, _stratum(rounds_before, arrived)) for image, arrived in connection.execute(query))
     return out

@@ -17,7 +17,7 @@ from gandt.adapters.sql_jobs_rounds import read_round, save_round
 from gandt.adapters.sql_jobs_schema import files, known_labels, labels, picks, reviews, rounds, workers
 from gandt.domain.catalog import KnownLabel, LabelKind, StoredLabel, WorkerRecord
 from gandt.domain.datasets import LabelEstimate, LabelStatus
-from gandt.domain.labeling.rounds import Round
+from gandt.domain.labeling.rounds import ASKED_AGAIN, Round
 
 _TRUSTED = (LabelStatus.CERTAIN, LabelStatus.UNCERTAIN)
 
@@ -138,10 +138,13 @@ class LabelRows(SqlStore):
         with self.read() as connection:
             return connection.scalar(select(func.count()).select_from(rows)) or 0
 
-    def picked_images(self, campaign_id: str) -> set[str]:
-        """Every image that was ever picked in a campaign."""
+    def picked_images(self, campaign_id: str, from_pool: bool = False) -> set[str]:
+        """Every image that was ever picked in a campaign; with from_pool, before it had a label."""
+        query = select(picks.c.image_id).where(picks.c.campaign_id == campaign_id)
+        if from_pool:
+            query = query.where(picks.c.stratum != ASKED_AGAIN)
         with self.read() as connection:
-            return set(connection.scalars(select(picks.c.image_id).where(picks.c.campaign_id == campaign_id)))
+            return set(connection.scalars(query))
 
 
 def _columns(estimate: LabelEstimate, targets: Collection[str]) -> dict[str, Any]:
@@ -158,7 +161,11 @@ def _columns(estimate: LabelEstimate, targets: Collection[str]) -> dict[str, Any
 
 
 def _labels_query(campaign_id: str, status: str, include_seeds: bool) -> Select[Any] | CompoundSelect[Any]:
-    picked = and_(picks.c.campaign_id == labels.c.campaign_id, picks.c.image_id == labels.c.image_id)
+    picked = and_(
+        picks.c.campaign_id == labels.c.campaign_id,
+        picks.c.image_id == labels.c.image_id,
+        picks.c.stratum != ASKED_AGAIN,  # how it was picked first; an image has one label, however often it was asked
+    )
     made = (
         select(
             labels.c.image_id,

@@ -106,6 +106,6 @@ class AnswerStore(Protocol):
         """Labels that `list_labels` would give in all."""
         ...
 
-    def picked_images(self, campaign_id: str) -> set[str]:
-        """Every image that was ever picked in a campaign."""
+    def picked_images(self, campaign_id: str, from_pool: bool = False) -> set[str]:
+        """Every image that was ever picked in a campaign; with from_pool, before it had a label."""
         ...

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gandt_jobcontroller.service.peers import SelectionAnswer, SelectionQuestion
 
 from gandt.domain.catalog import CatalogFile, CatalogImage, LabelKind
 from gandt.domain.labeling.campaigns import CampaignState, StopRule
@@ -177,3 +178,43 @@ def test_a_controller_that_is_killed_amid_a_round_in_parts_goes_on(world: World,
     (only,), _ = world.controller.rounds.list_rounds("", 0, "")
     assert (only.state, only.images, len(only.draws)) == (RoundState.AGGREGATED, 10, 3)
     assert world.controller.campaigns.get("").labeled == 10
+
+
+def test_an_image_that_is_asked_again_counts_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strategy relabel mixes images with a label among the new ones; counted twice they would inflate the claim."""
+    world.controller.catalog.import_labels([GivenLabel("000.jpg", ("cat",))], LabelKind.SEED, False)
+    plain = world.selector.select
+
+    def select(question: SelectionQuestion) -> SelectionAnswer:
+        answer, old = plain(question), [image.image_id for image in question.labeled][:5]
+        picks = [replace(pick, image_id=old[i]) if i < len(old) else pick for i, pick in enumerate(answer.picks)]
+        return replace(answer, picks=tuple(picks))
+
+    monkeypatch.setattr(world.selector, "select", select)
+    stop = StopRule(max_rounds=3)
+    world.controller.campaigns.create(spec(control_fraction=0.2, stop=stop), "", manual=False)
+    world.run()
+    campaign, proof = world.controller.campaigns.get_with_proof("")
+    known = world.store.list_labels(campaign.campaign_id, "", True, "", 1000)
+    wanted = {label.image_id for label in known if label.labels == ("cat",)}
+    assert proof is not None
+    assert len({label.image_id for label in known}) == len(known)
+    assert proof.found == len(wanted)
+
+
+def test_small_selections_add_up_to_the_share_of_control_images(world: World) -> None:
+    """A tenth of four images is none: without a debt kept, such a campaign would never draw, nor prove, anything."""
+    stop = StopRule(max_rounds=6)
+    made = world.controller.campaigns.create(spec(control_fraction=0.1, round_size=4, stop=stop), "", manual=False)
+    world.run()
+    samples = world.store.samples(made.campaign_id)
+    assert (sum(s.control for s in samples), sum(s.control + s.main for s in samples)) == (2, 24)
+
+
+def test_a_collection_that_lacks_some_labeled_images_takes_nothing_off_the_others(world: World) -> None:
+    made = world.controller.campaigns.create(spec(control_fraction=0.2, stop=StopRule(max_rounds=1)), "", manual=False)
+    world.run()
+    late = world.add_images(5)
+    assert world.store.arrivals(made.campaign_id, "images_1", late[:2]) == {2: 3}
+    world.store.mark_embedded("images_2", late[2:])  # embedded anew; two that are labeled by now failed
+    assert world.store.arrivals(made.campaign_id, "images_2", late[:2]) == {2: 3}

@@ -54,7 +54,9 @@ def phase_of(samples: list[Sampled]) -> Phase:
 def seed_targets(parts: Parts, campaign: Campaign) -> int:
     """Wanted images among the labels that were known beforehand."""
     targets, classes = set(campaign.spec.target_labels), campaign.spec.space.classes
-    picked = parts.store.picked_images(campaign.campaign_id)  # an image that was labeled first is counted as such
+    picked = parts.store.picked_images(
+        campaign.campaign_id, from_pool=True
+    )  # an image that was labeled first is counted as such
     seeds = (seed for seed in parts.store.known_labels(LabelKind.SEED) if seed.image_id not in picked)
     return sum(not targets.isdisjoint(s.labels) and check_space(s.labels, classes) is None for s in seeds)
 

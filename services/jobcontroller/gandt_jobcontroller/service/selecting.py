@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import floor
 
 from gandt.domain.catalog import LabelKind
 from gandt.domain.datasets import LabeledImage, LabelStatus
 from gandt.domain.errors import NotFound, WrongState
 from gandt.domain.labeling.campaigns import Campaign
-from gandt.domain.labeling.rounds import Draw, PageGroup, Pick, Round, RoundState
+from gandt.domain.labeling.rounds import ASKED_AGAIN, Draw, PageGroup, Pick, Round, RoundState
 from gandt.domain.search_records import Collection
 from gandt.domain.selection.phases import Phase
 from gandt_jobcontroller.service.admission import unused
@@ -119,12 +121,17 @@ def _select(
         question = replace(question, seed=question.seed + (part << 32))
     if phase is Phase.PROVE:
         question = replace(question, strategy="random", control_fraction=1.0)
+    else:
+        question = replace(question, control_fraction=_control_share(parts, campaign, count))
     answer = parts.peers.selector.select(question)
     picks, warnings = _known_picks(parts, answer)
     strata = parts.store.strata(campaign.campaign_id, [pick.image_id for pick in picks])
-    picks = [replace(pick, part=part, stratum=strata.get(pick.image_id, 1)) for pick in picks]
-    outside = {image.image_id for image in question.labeled}.union(question.excluded)
-    later = parts.store.arrivals(campaign.campaign_id, collection, outside)
+    labeled = {image.image_id for image in question.labeled}
+    picks = [
+        replace(pick, part=part, stratum=ASKED_AGAIN if pick.image_id in labeled else strata.get(pick.image_id, 1))
+        for pick in picks
+    ]
+    later = parts.store.arrivals(campaign.campaign_id, collection, labeled.union(question.excluded))
     pool = max((pick.pool_size for pick in picks), default=0)
     pools = {1: pool - sum(later.values()), **later}
     return _Selected(
@@ -135,6 +142,25 @@ def _select(
         Draw(part, question.found_before, tuple(sorted(pools.items()))),
         PageGroup(tuple(pick.image_id for pick in picks), campaign.spec.workers_per_image),
     )
+
+
+def _control_share(parts: Parts, campaign: Campaign, count: int) -> float:
+    """Share of this selection that is drawn uniformly, so that small ones, too, add up to the campaign's share of all.
+
+    It depends on counts alone, never on what was found, so the proof may rest on the draws.
+    """
+    main: Counter[int] = Counter()
+    control: Counter[int] = Counter()
+    for sample in parts.store.samples(campaign.campaign_id):
+        main[sample.round] += sample.main
+        control[sample.round] += sample.control
+    newest = parts.store.newest_round(campaign.campaign_id)
+    if newest is not None and not newest.state.is_final:  # parts of the round itself
+        main[newest.number], control[newest.number] = newest.main_images, newest.control_images
+    finding = [number for number, images in main.items() if images]
+    picked, drawn = sum(main[n] + control[n] for n in finding), sum(control[n] for n in finding)
+    owed = floor(campaign.spec.control_fraction * (picked + count) + 0.5 + 1e-9) - drawn
+    return min(max(owed, 0), count) / count
 
 
 def _question(

@@ -47,9 +47,16 @@ class PageGroup:
     workers: int
 
 
+ASKED_AGAIN = 0  # stratum of a pick that had a label already (strategy relabel): it was drawn from no pool
+
+
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One image of a round and how it came into it; fields as in the contract."""
+    """One image of a round and how it came into it; fields as in the contract.
+
+    Attributes:
+        part, stratum: the draw that it came from; see `gandt.domain.selection.proof.Sampled`.
+    """
 
     image_id: str
     rank: int
