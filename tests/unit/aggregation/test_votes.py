@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gandt.domain.aggregation.answer_table import AnswerTableBuilder, Limits
 from gandt.domain.aggregation.dawid_skene import fit_dawid_skene
 from gandt.domain.aggregation.mace import fit_mace
 from gandt.domain.aggregation.model import FitOptions
 from gandt.domain.aggregation.one_coin import fit_one_coin
-from gandt.domain.aggregation.records import DuplicatePolicy, Verdict
+from gandt.domain.aggregation.records import AnswerChunk, DuplicatePolicy, Verdict
 from gandt.domain.aggregation.votes import NO_GOLD, Votes
 from gandt.domain.datasets import LabelStatus
 from gandt.domain.errors import InvalidInput
@@ -184,3 +185,14 @@ def test_more_workers_and_classes_than_fit_are_refused_before_memory_is_taken() 
         with pytest.raises(InvalidInput, match="1,000,000 workers with 1,000 classes") as caught:
             fit(votes, FitOptions())
         assert caught.value.reason == "TOO_MUCH_DATA"
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"), [("labels", "max_classes"), ("jobs", "max_images"), ("workers", "max_workers")]
+)
+def test_too_many_names_tell_the_setting_that_there_is(kind: str, setting: str) -> None:
+    named: dict[str, Any] = {f"new_{kind}": ["a", "b"]}
+    chunk = AnswerChunk(**named)
+    with pytest.raises(InvalidInput) as caught:
+        AnswerTableBuilder(Limits(images=1, workers=1, classes=1)).add(chunk)
+    assert (caught.value.reason, setting in caught.value.fix) == ("TOO_MUCH_DATA", True)

@@ -60,6 +60,9 @@ class Limits:
     classes: int = 10_000
 
 
+_SETTING = {"label": "max_classes", "job": "max_images"}  # of kinds of names without a setting of that name
+
+
 @dataclass(slots=True)
 class _Names:
     kind: str
@@ -84,7 +87,7 @@ class _Names:
                 f"more than {self.limit:,} {self.kind}s came in one call",
                 field=f"new_{self.kind}s",
                 reason="TOO_MUCH_DATA",
-                fix=f"send less, or raise the aggregation service's max_{self.kind}s",
+                fix=f"send less, or raise the aggregation service's {_SETTING.get(self.kind, f'max_{self.kind}s')}",
             )
 
     def _check(self, name: str) -> None:
