@@ -189,3 +189,31 @@ def test_a_wrong_token_opens_nothing(chromium: Any, labeling: Callable[..., Labe
     page.get_by_text("not the operator's token").wait_for()
     assert page.is_hidden("#work")
     context.close()
+
+
+def test_every_view_fits_a_phone(operate: Callable[[], tuple[Any, Labeling]]) -> None:
+    page, _ = operate()
+    page.set_viewport_size({"width": 320, "height": 640})
+    for view in ("work", "review", "people", "log"):
+        page.click(f"#tabs [data-view={view}]")
+        page.wait_for_selector(f"#{view}:not([hidden])")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, view
+
+
+def test_a_worker_cannot_write_into_the_operators_page(operate: Callable[[], tuple[Any, Labeling]]) -> None:
+    """A reason for a pause and a label's name are text, in the table of people and in the log."""
+    page, _ = operate()
+    hostile = "<img src=x onerror=window.broken=1>"
+    page.evaluate(
+        """(hostile) => fetch('/api/invites', {method: 'POST', body: JSON.stringify({name: hostile})})
+        .then(r => r.json())
+        .then(b => fetch('/api/session', {method: 'POST', body: JSON.stringify({invite: b.invite})}))
+        .then(r => r.json())
+        .then(b => fetch(`/api/operator/workers/${b.worker}`,
+            {method: 'POST', body: JSON.stringify({paused: true, reason: hostile})}))""",
+        hostile,
+    )
+    for view in ("people", "log"):
+        page.click(f"#tabs [data-view={view}]")
+        page.wait_for_selector(f"#{view} >> text={hostile}")
+    assert page.evaluate("window.broken") is None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from gandt_labeling.migrations.versions import v0001_first
 from gandt_labeling.store.database import Database
 from gandt_labeling.store.schema import METADATA, jobs, workers
 from sqlalchemy import Connection, create_engine, select
@@ -40,6 +43,36 @@ def test_migrating_twice_keeps_everything(bench: Any) -> None:
     bench.database.write(insert("ann"))
     bench.database.migrate()
     assert names(bench.database) == ["ann"]
+
+
+def test_a_database_of_the_first_version_keeps_its_jobs_and_people(tmp_path: Path) -> None:
+    url, team = (
+        f"sqlite:///{tmp_path / 'old.sqlite'}",
+        "arn:aws:sagemaker:local-1:000000000000:workteam/private-crowd/gandt",
+    )
+    engine = create_engine(url)
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        v0001_first.upgrade()
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
+        connection.exec_driver_sql("INSERT INTO workers VALUES ('ann', 'team', 1, 2)")
+        request = json.dumps({"HumanTaskConfig": {"WorkteamArn": team}})
+        names_ = "job_id, name, name_key, arn, reference_code, status, request, tags, created_at, modified_at"
+        row = (1, "Old", "old", "arn", "r", "InProgress", request, "{}", 1.0, 1.0)
+        connection.exec_driver_sql(f"INSERT INTO jobs ({names_}) VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+    database = Database(url)
+    try:
+        database.migrate()
+        with database.read() as connection:
+            job = connection.execute(select(jobs)).one()
+            worker = connection.execute(select(workers)).one()
+    finally:
+        database.close()
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
+    assert (job.name, job.workteam, job.paused) == ("Old", team, 0)
+    assert (worker.worker_id, worker.state, worker.state_reason) == ("ann", "active", "")
 
 
 def test_commits_are_durable(bench: Any) -> None:
