@@ -4,7 +4,7 @@
     python benchmarks/selection_scale.py original|compat|discard|find-more [--images 100000] [--dim 2048]
 
 Vectors are random, not negative, float32; labels are ten, one of them Other. They come as Parquet shards of 10,000 from
-a folder (made first, not measured), through the service's own use cases with 16 MiB of vectors resident, and every
+a folder (made first, not measured), through the service's own use cases with 1 MiB of vectors resident, and every
 decision or pick is read. `original` is the original's way: cdist in float64 over the whole pool, a named frame, SciPy's
 trim_mean a label; reading is not counted for it. `compat` compares nothing: run both and divide. Memory is the
 process's peak, of which Python with its libraries is about 120 MB.
@@ -75,7 +75,7 @@ def ours(kind: str, labeled: int, folder: Path) -> int:
     """The service's use case over Parquet shards."""
     store = LocalFiles(folder)
     sources = Sources(lambda _: ParquetVectors(store, "s3://bench/pool"), lambda uri: ParquetVectors(store, uri),
-                      lambda: SpooledRows(16 << 20))  # fmt: skip
+                      lambda: SpooledRows(1 << 20))  # fmt: skip
     service = Selection(sources, MemoryMeter(), SystemClock())
     pool = PoolSource(vectors_uri="s3://bench/pool")
     chunks: Iterator[InputChunk] = iter([InputChunk(labeled=tuple(labels_of(labeled)))])

@@ -97,6 +97,18 @@ def test_put_replaces_and_changes_the_etag(store: ObjectStore) -> None:
     assert len(list(store.list("s3://bucket"))) == 1
 
 
+def test_a_stream_reads_and_seeks_and_keeps_what_it_opened(store: ObjectStore) -> None:
+    data = bytes(range(256)) * 12_000  # 3 MB: more than any store reads at once
+    store.put("s3://bucket/large.bin", data)
+    with store.open("s3://bucket/large.bin") as stream:
+        store.put("s3://bucket/large.bin", b"new")
+        assert stream.read(3) == data[:3]
+        assert stream.seek(-5, 2) == len(data) - 5
+        assert stream.read() == data[-5:]
+    with pytest.raises(NotFound):
+        store.open("s3://bucket/none")
+
+
 def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
     assert store.put("s3://bucket/empty", b"").size == 0
     assert store.get("s3://bucket/empty") == b""

@@ -124,7 +124,14 @@ def test_files_that_are_no_vectors(tmp_path: Path) -> None:
     store.put("s3://b/columns.parquet", (tmp_path / "t.parquet").read_bytes())
     pq.write_table(pa.table({"image": ["a", "b"], "vector": [[1.0, 2.0], [1.0]]}), tmp_path / "t.parquet")
     store.put("s3://b/ragged.parquet", (tmp_path / "t.parquet").read_bytes())
-    for name, reason in (("bad", "BAD_PARQUET"), ("columns", "MISSING_COLUMN"), ("ragged", "BAD_VECTORS")):
+    pq.write_table(pa.table({"image": ["a", "b", "c"], "vector": [[1.0, 2.0], [1.0], [1.0, 2.0, 3.0]]}), tmp_path / "t")
+    store.put("s3://b/uneven.parquet", (tmp_path / "t").read_bytes())
+    pq.write_table(pa.table({"image": ["a", "b"], "vector": [[1.0, 2.0], None]}), tmp_path / "t")
+    store.put("s3://b/empty.parquet", (tmp_path / "t").read_bytes())
+    cases = {"bad": "BAD_PARQUET", "columns": "MISSING_COLUMN"} | dict.fromkeys(
+        ("ragged", "uneven", "empty"), "BAD_VECTORS"
+    )
+    for name, reason in cases.items():
         with pytest.raises(InvalidInput) as caught:
             list(ParquetVectors(store, f"s3://b/{name}.parquet").scan())
         assert caught.value.reason == reason

@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from gandt.adapters import file_names
 from gandt.adapters.folder_walk import Odd, walk
@@ -50,11 +51,17 @@ class LocalFiles:
 
     def get(self, uri: str) -> bytes:
         """See `ObjectStore.get`."""
-        path, _ = self._existing(uri)
-        if path is None:
-            raise NotFound(f"object {uri} does not exist", kind="object", id=uri)
+        with self.open(uri) as file:
+            try:
+                return file.read()
+            except OSError as e:
+                raise _translated(e, self.path_of(uri)) from e
+
+    def open(self, uri: str) -> BinaryIO:
+        """See `ObjectStore.open`."""
+        path = self.path_of(uri)
         try:
-            return path.read_bytes()
+            return path.open("rb")
         except FileNotFoundError as e:
             raise NotFound(f"object {uri} does not exist", kind="object", id=uri) from e
         except OSError as e:

@@ -7,6 +7,8 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from io import BytesIO
+from typing import BinaryIO
 
 from gandt.domain.errors import InvalidInput, NotFound
 from gandt.domain.images import join_uri, split_uri
@@ -31,6 +33,10 @@ class MemoryObjects:
         if found is None:
             raise NotFound(f"object {uri} does not exist", kind="object", id=uri)
         return found[0]
+
+    def open(self, uri: str) -> BinaryIO:
+        """See `ObjectStore.open`."""
+        return BytesIO(self.get(uri))
 
     def put(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> ObjectInfo:
         """See `ObjectStore.put`."""

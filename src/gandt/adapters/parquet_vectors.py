@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gandt.domain.errors import InvalidInput, NotFound, WrongState
 from gandt.domain.filters import Filter
@@ -14,11 +16,13 @@ from gandt.domain.vectors import MAX_DIM, VectorSet
 from gandt.ports.object_store import ObjectStore
 from gandt.tables.vectors import MODEL_KEY
 
-READ_ROWS = 4_096
+READ_NUMBERS = 2**18  # numbers read at once: 1 MiB of float32; Parquet needs about ten times that while it decodes
+MAX_READ_ROWS = 4_096
+STREAM_BYTES = 1 << 18  # of a column's bytes, instead of all of a row group
 
 
 class ParquetVectors:
-    """Reads one part at a time; nothing but that part is in memory.
+    """Reads one part at a time in small blocks; nothing but a block is in memory.
 
     Args:
         store: where the files are.
@@ -32,7 +36,8 @@ class ParquetVectors:
 
     def model_id(self) -> str:
         """Fingerprint in the first part's schema; "" when it has none."""
-        return _model_of(self._open(self._files()[0]))
+        with self._open(self._files()[0]) as table:
+            return _model_of(table)
 
     def scan(self, condition: Filter | None = None) -> Iterator[VectorSet]:
         """Every row of every part, parts by key.
@@ -94,42 +99,66 @@ class ParquetVectors:
                 )
         return self._parts
 
-    def _open(self, uri: str) -> Any:
-        import pyarrow as pa
+    @contextmanager
+    def _open(self, uri: str) -> Iterator[Any]:
         import pyarrow.parquet as pq
 
-        try:
-            table = pq.ParquetFile(pa.BufferReader(self._store.get(uri)))
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"{uri} is not a Parquet file: {error}", field="vectors_uri", reason="BAD_PARQUET"
-            ) from error
-        missing = {"image", "vector"} - set(table.schema_arrow.names)
-        if missing:
-            raise InvalidInput(
-                f"{uri} has no column {sorted(missing)[0]!r}, its columns are {', '.join(table.schema_arrow.names)}",
-                field="vectors_uri",
-                reason="MISSING_COLUMN",
-            )
-        return table
+        with closing(self._store.open(uri)) as stream:
+            try:
+                table = pq.ParquetFile(stream, buffer_size=STREAM_BYTES, pre_buffer=False)
+            except (OSError, ValueError) as error:
+                raise InvalidInput(
+                    f"{uri} is not a Parquet file: {error}", field="vectors_uri", reason="BAD_PARQUET"
+                ) from error
+            names = table.schema_arrow.names
+            if missing := {"image", "vector"} - set(names):
+                raise InvalidInput(
+                    f"{uri} has no column {sorted(missing)[0]!r}, its columns are {', '.join(names)}",
+                    field="vectors_uri",
+                    reason="MISSING_COLUMN",
+                )
+            yield table
 
     def _rows(self, uri: str) -> Iterator[VectorSet]:
-        table = self._open(uri)
-        model = _model_of(table)
-        for batch in table.iter_batches(batch_size=READ_ROWS, columns=["image", "vector"]):
-            ids: list[str] = batch.column("image").to_pylist()
-            flat = np.asarray(batch.column("vector").flatten().to_numpy(zero_copy_only=False))
-            if not ids:
-                continue
-            dim, rest = divmod(flat.size, len(ids))
-            if rest or not 1 <= dim <= MAX_DIM or not np.issubdtype(flat.dtype, np.floating) or None in ids:
-                raise InvalidInput(
-                    f"{uri} holds rows without an image or a vector of one size",
-                    field="vectors_uri",
-                    reason="BAD_VECTORS",
-                )
-            matrix = flat.reshape(len(ids), dim)
-            yield VectorSet(ids, matrix if matrix.dtype == np.float16 else matrix.astype(np.float32), model)
+        with self._open(uri) as table:
+            model, size = _model_of(table), getattr(table.schema_arrow.field("vector").type, "list_size", 0)
+            rows = min(max(1, READ_NUMBERS // max(size, 1)), MAX_READ_ROWS)
+            for batch in table.iter_batches(batch_size=rows, columns=["image", "vector"], use_threads=False):
+                if not len(batch):
+                    continue
+                ids: list[str] = batch.column("image").to_pylist()
+                matrix = _matrix_of(batch.column("vector"))
+                if matrix is None or None in ids:
+                    raise InvalidInput(
+                        f"{uri} holds rows without an image or a vector of one size",
+                        field="vectors_uri",
+                        reason="BAD_VECTORS",
+                    )
+                yield VectorSet(ids, matrix, model)
+
+
+def _matrix_of(column: Any) -> NDArray[np.floating] | None:
+    """f32[N, D] or f16[N, D] of a list column without copying; None when it is no such matrix.
+
+    Neither `to_numpy` nor `flatten` of a fixed size: they would import pandas (where it is installed) and Arrow's
+    functions, 50 MB and a second.
+    """
+    if column.null_count:
+        return None
+    dim = getattr(column.type, "list_size", 0)
+    if dim:
+        flat = column.values.slice(column.offset * dim, len(column) * dim)
+    else:
+        flat, lengths = column.flatten(), np.from_dlpack(column.value_lengths())
+        dim = int(lengths[0])
+        if (lengths != dim).any():
+            return None
+    if flat.null_count or not 1 <= dim <= MAX_DIM:
+        return None
+    numbers: NDArray[Any] = np.from_dlpack(flat).reshape(-1, dim)
+    if not np.issubdtype(numbers.dtype, np.floating):
+        return None
+    return numbers if numbers.dtype == np.float16 else numbers.astype(np.float32, copy=False)
 
 
 def _model_of(table: Any) -> str:

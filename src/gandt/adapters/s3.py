@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from tempfile import SpooledTemporaryFile, gettempdir
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
@@ -17,6 +18,7 @@ from gandt.domain.errors import (
     NotFound,
     PermissionDenied,
     Unauthenticated,
+    WrongState,
 )
 from gandt.domain.images import join_uri, split_uri
 from gandt.ports.object_store import ObjectInfo, SkippedObject
@@ -34,6 +36,7 @@ _UNKNOWN_CALLER = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
+_PIECE = 1 << 20  # bytes that a stream holds in memory
 _BUSY = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException"}
 
 
@@ -52,6 +55,29 @@ class S3Objects:
         bucket, key = _split_object(uri)
         data: bytes = _call(uri, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
         return data
+
+    def open(self, uri: str) -> BinaryIO:
+        """See `ObjectStore.open`; a large object lies in a nameless temporary file meanwhile."""
+        bucket, key = _split_object(uri)
+        body = _call(uri, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"])
+        file = SpooledTemporaryFile(_PIECE)  # noqa: SIM115 (the caller closes it)
+        try:
+            while piece := _call(uri, lambda: body.read(_PIECE)):
+                file.write(piece)
+            file.seek(0)
+        except OSError as e:
+            file.close()
+            raise WrongState(
+                f"{uri} cannot be kept in a temporary file: {e.strerror or e}",
+                kind="folder",
+                id=gettempdir(),
+                reason="DISK_FULL",
+                fix="free some space, or set TMPDIR to a folder with more",
+            ) from e
+        except BaseException:
+            file.close()
+            raise
+        return cast(BinaryIO, file)
 
     def put(self, uri: str, data: bytes, content_type: str = "application/octet-stream") -> ObjectInfo:
         """See `ObjectStore.put`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from gandt.domain.errors import GandtError
 
@@ -56,6 +56,13 @@ class ObjectStore(Protocol):
             NotFound: no such object (`kind="object"`).
             InvalidInput: not an S3 URI, or one without a key.
             PermissionDenied, BackendUnavailable: the store refuses, or does not answer.
+        """
+        ...
+
+    def open(self, uri: str) -> BinaryIO:
+        """The bytes of one object, to read piece by piece and to seek in, without holding them in memory.
+
+        The caller closes it. What it reads is the object as it was when it was opened. Raises as `get`.
         """
         ...
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from gandt.domain.selection.draws import Stream, generator
 
@@ -40,6 +39,8 @@ def audit_bound(discarded: int, audited: int, wanted: int = 0, alpha: float = AL
     """
     if not discarded:
         return 0.0
+    if not audited:
+        return 1.0
     low, high = wanted, discarded - (audited - wanted)  # so many wanted images are possible
     while low < high:
         middle = (low + high + 1) // 2
@@ -60,4 +61,6 @@ def _chance_at_most(wanted: int, discarded: int, among: int, audited: int) -> fl
 
 
 def _log_choose(n: int, k: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    from scipy.special import gammaln  # only where it is needed: 15 MB of memory
+
     return np.asarray(gammaln(n + 1) - gammaln(np.asarray(k) + 1) - gammaln(n - np.asarray(k) + 1))

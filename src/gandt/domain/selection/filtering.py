@@ -21,7 +21,7 @@ from gandt.domain.selection.steps import Steps
 from gandt.domain.selection.training import TrainingSet, merged, training_set
 from gandt.domain.selection.trimmed_distance import TrimmedDistances, label_columns
 
-_BLOCK_ROWS = 2_048
+_BLOCK_NUMBERS = 2**20  # numbers of a block: 4 MiB of float32
 _DECISIONS = (Decision.KEEP, Decision.DISCARD, Decision.UNDECIDED)
 _KEEP, _DISCARD, _UNDECIDED = range(3)
 
@@ -116,7 +116,7 @@ def filter_pool(spec: FilterSpec, ids: Sequence[str], rows: Rows, labeled: Label
     distances = np.full((len(ids), len(side.names)), np.nan, measure.dtype)
     farther = np.zeros(len(ids), np.int32)
     done = 0
-    for block in rows.blocks(_BLOCK_ROWS):
+    for block in rows.blocks(max(64, _BLOCK_NUMBERS // max(rows.dim, 1_024))):
         exact = measure.of(block)  # counted before they are stored, in float32 where there are many
         farther[done : done + len(block)] = count_farther(exact, side.names, spec.other_label)
         distances[done : done + len(block)] = exact

@@ -21,7 +21,7 @@ Positions = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
 LEAST_WIDTH = 512  # models look at up to so many kernel columns a row, however short the vectors are
-BLOCK_NUMBERS = 2**21  # numbers in a block: 16 MiB of float64, which a core's caches and memory take well
+BLOCK_NUMBERS = 2**19  # numbers in a block: 4 MiB of float64; several such arrays are in use at once
 
 
 class Rows(Protocol):
@@ -114,7 +114,8 @@ class RowsSubset:
         """The kept rows in order, at most `rows` at a time."""
         start = 0
         for block in self._rows.blocks(rows):
-            yield block[self._keep[start : start + len(block)]]
+            keep = self._keep[start : start + len(block)]
+            yield block if keep.all() else block[keep]
             start += len(block)
 
     def take(self, rows: Positions) -> NDArray[np.floating]:

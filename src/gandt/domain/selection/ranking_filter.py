@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from gandt.domain.datasets import Arm
 from gandt.domain.errors import InvalidInput
@@ -138,6 +137,8 @@ def loss_limit(lost: int, count: int) -> float:
     >>> round(loss_limit(0, 59), 3), loss_limit(0, 0)
     (0.05, 1.0)
     """
+    from scipy.special import betaincinv  # only where it is needed: 15 MB of memory
+
     return 1.0 if lost >= count else float(betaincinv(lost + 1, count - lost, 1.0 - CONFIDENCE_LEFT))
 
 

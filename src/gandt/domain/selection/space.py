@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
 
 from gandt.domain.selection.draws import Stream, generator
 from gandt.domain.selection.pool import Matrix, Pool, unit_rows
@@ -65,6 +64,8 @@ def space_of(vectors: Matrix) -> Space:
 
 def _leading(symmetric: Matrix, keep: int) -> tuple[Matrix, Matrix]:
     """The largest eigenvalues, descending, and their vectors; asking for no more than that is several times faster."""
+    from scipy.linalg import eigh  # only where it is needed: 20 MB of memory
+
     count = len(symmetric)
     values, vectors = eigh(symmetric, subset_by_index=(count - keep, count - 1))
     return values[::-1], vectors[:, ::-1]
