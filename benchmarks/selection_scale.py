@@ -33,7 +33,8 @@ from gandt.adapters.parquet_vectors import ParquetVectors
 from gandt.adapters.spooled_rows import SpooledRows
 from gandt.adapters.system_clock import SystemClock
 from gandt.domain.datasets import LabeledImage
-from gandt.domain.selection.records import FilterSpec, InputChunk, PoolSource, SelectSpec
+from gandt.domain.progress import Progress
+from gandt.domain.selection.records import FilterSpec, FilterSummary, InputChunk, PoolSource, SelectSpec
 from gandt.domain.vectors import VectorSet
 from gandt.ports.clock import NO_DEADLINE
 from gandt.tables.vectors import write_vectors
@@ -79,15 +80,18 @@ def ours(kind: str, labeled: int, folder: Path) -> int:
     service = Selection(sources, MemoryMeter(), SystemClock())
     pool = PoolSource(vectors_uri="s3://bench/pool")
     chunks: Iterator[InputChunk] = iter([InputChunk(labeled=tuple(labels_of(labeled)))])
-    begun, count = time.process_time(), 0
+    begun, read, count = time.process_time(), 0.0, 0
     if kind == "find-more":
         spec = SelectSpec(pool, kind, ("class1",), "Other", count=200)
         count = sum(len(report) for report in service.select(spec, chunks, NO_DEADLINE) if isinstance(report, tuple))
     else:
         rule = {"min_proportion": 0.1} if kind == "compat" else {"discard_share": 0.5}
         for report_ in service.filter(FilterSpec(pool, **rule), chunks, NO_DEADLINE):  # type: ignore[arg-type]
-            if hasattr(report_, "discarded"):
+            if isinstance(report_, Progress) and report_.stage == "scanning":
+                read = read or time.process_time()
+            elif isinstance(report_, FilterSummary):
                 count = report_.discarded
+        print(f"of which after the vectors were read {time.process_time() - read:.1f}", end="  ")
     report(begun)
     return count
 
