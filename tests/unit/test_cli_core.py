@@ -225,6 +225,7 @@ def test_the_demo_thins_the_wanted_digits() -> None:
 def test_limits_of_a_campaign_by_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     init = ["init", "--project", str(tmp_path / "p"), "--classes", "owl,hawk"]
     assert main([*init, "--round-size", "0"]) == exit_codes.USAGE
+    assert main([*init, "--confidence", "0"]) == exit_codes.USAGE
     assert "a round has at least one image" in capsys.readouterr().err
     assert main([*init, "--prove"]) == exit_codes.USAGE  # nothing is wanted
     assert "a proof of recall needs a wanted label" in capsys.readouterr().err

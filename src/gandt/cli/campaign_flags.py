@@ -111,6 +111,13 @@ def spec_from(args: argparse.Namespace, ctx: Context) -> CampaignSpec:
             reason="OUT_OF_RANGE",
             fix="give the images of a round, or leave it out for the default",
         )
+    if not 0 < share("confidence", "confidence") < 1:
+        raise InvalidInput(
+            f"--confidence is {share('confidence', 'confidence')}, it must be between 0 and 1",
+            field="confidence",
+            reason="OUT_OF_RANGE",
+            fix="give 0.9 or 0.95, or leave it out",
+        )
     if getattr(args, "max_workers_per_image", None) is not None and (
         args.max_workers_per_image < number("workers_per_image", "workers_per_image")
     ):

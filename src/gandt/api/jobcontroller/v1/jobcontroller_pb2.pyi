@@ -1274,7 +1274,9 @@ class Pick(google.protobuf.message.Message):
     part: builtins.int
     """Part of the round that it was selected with, from 1."""
     stratum: builtins.int
-    """Number of the round that first had it in its pool: 1 unless it came after the campaign's start."""
+    """Number of the round that first had it in its pool: 1 unless it came after the campaign's start. 0 for an image
+    that had a label already and was asked again: it says nothing of the pool.
+    """
     @property
     def uris(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Its paths."""
