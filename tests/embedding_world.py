@@ -34,18 +34,20 @@ def png(seed: int) -> bytes:
 
 
 class Held(MemoryModel):
-    """Computes only while its gate is open, and remembers its batches."""
+    """Computes only while its gate is open, and remembers its batches: their sizes, and the images in order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.batches: list[int] = []
+        self.seen: list[bytes] = []
 
     def embed(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         self.entered.set()
         assert self.gate.wait(WAIT)
         self.batches.append(len(prepared))
+        self.seen += [pixels.tobytes() for pixels in prepared]
         return super().embed(prepared)
 
 

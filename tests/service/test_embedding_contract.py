@@ -151,29 +151,23 @@ def test_a_stream_whose_reader_leaves_frees_its_places(start: Callable[..., Worl
 
 def test_unary_calls_overtake_a_stream(start: Callable[..., World]) -> None:
     world = start(window=32, max_batch=8)
-    order: list[str] = []
-
-    def stream() -> None:
-        order.extend("stream" for _ in world.client.embed_stream(map(image, range(32))))
-
-    def unary() -> None:
-        order.extend("unary" for _ in world.client.embed([image(100 + n) for n in range(7)]))
-
     with ThreadPoolExecutor(2) as callers:
-        bulk = callers.submit(stream)
+        bulk = callers.submit(lambda: len(list(world.client.embed_stream(map(image, range(32))))))
         world.admitted(32)
         world.decoded(32)
-        urgent = callers.submit(unary)
+        urgent = callers.submit(lambda: len(world.client.embed([image(100 + n) for n in range(7)])))
         world.decoded(39)
         running = next(iter(world.model.batches), 0)
         world.model.gate.set()
-        urgent.result(WAIT)
-        bulk.result(WAIT)
+        assert urgent.result(WAIT) == 7
+        assert bulk.result(WAIT) == 32
     assert running == 0  # the batch on the device was not out yet
-    assert len(order) == 39
     sizes = world.meter.observations("gandt_embedding_batch_size")
     assert sum(sizes) == 39
-    assert order.index("unary") < 39 - 7  # not at the end, where it came
+    wanted = {world.model.prepare(png(100 + n)).tobytes() for n in range(7)}
+    places = [place for place, pixels in enumerate(world.model.seen) if pixels in wanted]
+    assert len(places) == 7
+    assert max(places) < 2 * 8  # right after the batch that was on the device already
 
 
 def test_what_was_admitted_is_finished_when_the_server_stops(start: Callable[..., World]) -> None:
