@@ -57,6 +57,36 @@ def test_a_run_goes_on_where_the_last_one_ended_and_small_parts_are_joined(tmp_p
     assert caught.value.reason == "MODEL_MISMATCH"
 
 
+class Interrupted(MemoryObjects):
+    """A store in which Ctrl-C falls right after a part is there, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = True
+
+    def put(self, uri: str, data: bytes, content_type: str = "") -> ObjectInfo:
+        info = super().put(uri, data, content_type)
+        if self.waits:
+            self.waits = False
+            raise KeyboardInterrupt
+        return info
+
+
+def test_an_interruption_right_after_a_part_is_written_saves_its_rows_once(tmp_path: Path) -> None:
+    objects = Interrupted()
+
+    def run() -> None:
+        with parts(objects) as made:
+            made.add("a", 1, row(1))
+            made.flush()
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert listing(objects, tmp_path) == {"a": 1}
+    with parts(objects) as made:
+        assert made.has("a", 1)
+
+
 def test_shards_share_a_place_and_other_objects_are_left_alone(tmp_path: Path) -> None:
     objects = MemoryObjects()
     for name in ("part-0of2-1.txt", "deep/part-0of2-1.parquet"):

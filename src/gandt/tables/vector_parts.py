@@ -16,6 +16,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,14 @@ PART_ROWS = 4_096
 VERSIONS_KEY = b"gandt.versions"
 _OPEN_PARTS = 4
 _WRITE_ROWS = 1_024
+
+
+@dataclass
+class _Unsaved:
+    """Rows of the next part, and its name once its writing has begun."""
+
+    rows: list[tuple[str, int, NDArray[np.float32]]] = field(default_factory=list)
+    name: str = ""
 
 
 class VectorParts:
@@ -65,9 +74,7 @@ class VectorParts:
         self._name = "part-{}of{}".format(*shard)
         self._index = PartIndex()
         self._files: list[str] = []
-        self._ids: list[str] = []
-        self._versions: list[int] = []
-        self._rows: list[NDArray[np.float32]] = []
+        self._unsaved = _Unsaved()
         self._flushed_at = time.monotonic()
         self._stamp = 0  # of the newest part
         self.foreign = 0
@@ -90,18 +97,23 @@ class VectorParts:
 
     def add(self, image: str, version: int, vector: NDArray[np.float32]) -> None:
         """Adds f32[D]; saved with the next part."""
-        self._ids.append(image)
-        self._versions.append(version)
-        self._rows.append(vector)
-        if len(self._ids) >= PART_ROWS or time.monotonic() - self._flushed_at > self._place.flush_seconds:
+        self._unsaved.rows.append((image, version, vector))
+        if len(self._unsaved.rows) >= PART_ROWS or time.monotonic() - self._flushed_at > self._place.flush_seconds:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what was added since the last part."""
+        """Writes what was added since the last part.
+
+        A Ctrl-C may fall between the part's being there and its rows' being forgotten; saving again on the way out then
+        puts the same part in the same place.
+        """
         self._flushed_at = time.monotonic()
-        if self._ids:
-            self._write(self._ids, self._versions, self._rows)
-            self._ids, self._versions, self._rows = [], [], []
+        unsaved = self._unsaved
+        if unsaved.rows:
+            unsaved.name = unsaved.name or self._new_name()
+            if unsaved.name not in self._files[-1:]:
+                self._write(unsaved.name, *map(list, zip(*unsaved.rows, strict=True)))
+            self._unsaved = _Unsaved()
 
     def finish(self, images: Iterable[tuple[str, int]]) -> int:
         """Makes the output of these images and versions, which come in the order of a file.
@@ -123,9 +135,13 @@ class VectorParts:
         shutil.rmtree(self.folder, ignore_errors=True)
         return writer.rows
 
-    def _write(self, ids: Sequence[str], versions: Sequence[int], rows: Sequence[NDArray[np.floating]]) -> None:
+    def _new_name(self) -> str:
         self._stamp = max(time.time_ns(), self._stamp + 1)  # the clock may be set back
-        name = f"{self._name}-{self._stamp:020d}{SUFFIX}"
+        return f"{self._name}-{self._stamp:020d}{SUFFIX}"
+
+    def _write(
+        self, name: str, ids: Sequence[str], versions: Sequence[int], rows: Sequence[NDArray[np.floating]]
+    ) -> None:
         column = np.array(versions, np.uint64)
         marks = {VERSIONS_KEY: base64.b64encode(column.astype("<u8").tobytes())}
         with (
@@ -184,7 +200,7 @@ class VectorParts:
         def join() -> None:
             nonlocal stale
             if ids and (stale or len(sources) > 1):
-                self._write(ids, versions, rows)
+                self._write(self._new_name(), ids, versions, rows)
             if stale or len(sources) > 1:
                 for name in sources:
                     self._place.remove(name)
