@@ -60,3 +60,12 @@ def test_a_project_whose_state_is_elsewhere_is_refused(folder: Path) -> None:
     assert done.returncode != 0
     assert "jobcontroller.database_url" in done.stderr
     assert not (folder / ".gandt").exists()
+
+
+def test_images_that_cannot_be_embedded_are_one_error(folder: Path) -> None:
+    for picture in (folder / "photos").iterdir():
+        picture.write_bytes(picture.read_bytes()[:60])
+    done = gandt(*command(folder))
+    assert done.returncode == 3
+    assert "NOTHING_TO_DO" in done.stderr
+    assert "Traceback" not in done.stderr

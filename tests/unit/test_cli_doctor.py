@@ -56,10 +56,19 @@ def test_a_wrong_configuration_is_a_finding_and_not_the_end(tmp_path: Path, caps
     assert found["python"]["state"] == "ok"
 
 
-def test_weights_that_are_not_there_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "gandt.toml").write_text(f'[embedding]\nmodel = "resnet50"\nweights = "{tmp_path}/none.pth"\n')
-    found = findings(capsys, tmp_path, 1)
-    assert "none.pth" in found["model"]["said"]
+@pytest.mark.parametrize(
+    ("weights", "state"),
+    [("none.pth", "fail"), ("", "fail"), ("here.pth", "ok"), ("DEFAULT", "ok"), ("s3://bucket/w.pth", "ok")],
+)
+def test_weights_are_looked_for(
+    weights: str, state: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.pth").write_bytes(b"x")
+    (tmp_path / "gandt.toml").write_text(f'[embedding]\nmodel = "resnet50"\nweights = "{weights}"\n')
+    found = findings(capsys, tmp_path, 0 if state == "ok" else 1)
+    assert found["model"]["state"] == state
+    assert (weights or "resnet50") in found["model"]["said"]
 
 
 def test_a_port_in_use_is_told(

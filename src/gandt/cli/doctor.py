@@ -151,15 +151,20 @@ def _of_project(ctx: Context, config: Config) -> Iterator[Check]:
 
 def _weights(config: Config) -> Iterator[Check]:
     settings: Any = load_section(config, "embedding")
-    weights = str(settings.weights or "")
-    if not weights or weights.startswith("s3://") or "://" in weights:
-        yield Check("model", "ok", f"{settings.model}" + (f", weights from {weights}" if weights else ""))
-    elif Path(weights).is_file() and os.access(weights, os.R_OK):
-        yield Check("model", "ok", f"{settings.model}, weights in {weights}")
-    else:
+    weights = str(settings.weights)
+    if not weights and settings.model != "hog":
+        yield Check("model", "fail", f"{settings.model} has no weights", "set embedding.weights")
+    elif weights and _is_file(weights) and not os.access(weights, os.R_OK):
         yield Check(
             "model", "fail", f"the weights of {settings.model} cannot be read: {weights}", "correct embedding.weights"
         )
+    else:
+        yield Check("model", "ok", f"{settings.model}, weights: {weights}" if weights else settings.model)
+
+
+def _is_file(weights: str) -> bool:
+    """Whether they name a local file, and neither an object nor weights that the library downloads."""
+    return not weights.startswith("s3://") and bool("/" in weights or Path(weights).suffix)
 
 
 def _money(config: Config) -> Iterator[Check]:

@@ -188,7 +188,12 @@ def _prepare(
         from gandt.domain.selection.supposed_truth import suppose_truth
 
         known = _known(client, args.seed_labels)
-        blocks = list(here.connect("vectorsearch").scan(job.collection))
+        try:
+            blocks = list(here.connect("vectorsearch").scan(job.collection))
+        except NotFound:  # a collection is made for the first vector
+            blocks = []
+        if not blocks:
+            raise GandtError("no image has a vector", reason="NOTHING_TO_DO", fix="see what gandt embed says of them")
         ids = [image for block in blocks for image in block.ids]
         matrix = np.concatenate([block.matrix for block in blocks])
     return lambda number: suppose_truth(ids, matrix, known, spec.target_labels, args.share, ctx.seed + number)
