@@ -62,7 +62,7 @@ tools: setup ## install the pinned tools beyond Python (with CI=true also Debian
 lambdas: setup ## build the deployment packages of the Lambda functions (lambdas/dist)
 	@$(BIN)/python tools/lambdas.py
 
-chart-test: setup tools ## the chart: lint, schemas, every profile and switch, rules, dashboards, 25 breakages
+chart-test: setup tools ## the chart: lint, schemas, every profile and switch, rules, dashboards, breakages that must be caught
 	@$(BIN)/python -m pytest tests/chart $(PYTEST_ARGS)
 
 images: setup ## build the container images with docker or buildah
